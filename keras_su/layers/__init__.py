@@ -1,0 +1,28 @@
+"""Keras layers of the package; every class here is registered, so ``.keras`` files load with ``import keras_su`` alone."""
+
+from keras_su.layers.attention import MultiHeadAttention
+from keras_su.layers.base import Layer
+from keras_su.layers.embedding import Embedding, PositionEmbedding, SinusoidalPositionEmbedding
+from keras_su.layers.feed_forward import FeedForward
+from keras_su.layers.normalization import LayerNormalization, ScaleOffset
+from keras_su.layers.positions import RelativePositionEmbedding, RelativePositionEmbeddingT5, RotaryPositionEmbedding
+from keras_su.layers.residual import Residual
+from keras_su.layers.tokens import AttentionMask, FirstToken, PositionIds
+
+__all__ = [
+    "AttentionMask",
+    "Embedding",
+    "FeedForward",
+    "FirstToken",
+    "Layer",
+    "LayerNormalization",
+    "MultiHeadAttention",
+    "PositionEmbedding",
+    "PositionIds",
+    "RelativePositionEmbedding",
+    "RelativePositionEmbeddingT5",
+    "Residual",
+    "RotaryPositionEmbedding",
+    "ScaleOffset",
+    "SinusoidalPositionEmbedding",
+]

@@ -1,0 +1,56 @@
+"""The base of all layers here: configuration from attributes, sub-layers that share the precision policy, masks that survive."""
+
+import inspect
+
+import keras
+
+
+class Layer(keras.layers.Layer):
+    """A Keras layer with three house rules.
+
+    1. Every constructor argument is kept as an attribute of the same name; the configuration is read from those attributes.
+    2. Sub-layers are made with :meth:`sub`, which hands the dtype policy on (Keras does not) and restores a quantized one.
+    3. Padding masks pass through unless a subclass says otherwise.
+    """
+
+    def __init__(self, *, sub_dtypes=None, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self._sub_dtypes = dict(sub_dtypes or {})
+
+    def sub(self, layer_class, name, **arguments):
+        """Make the sub-layer ``name``; its variables are called ``<this layer>/<name>/...``."""
+        dtype = self._sub_dtypes.get(name)
+        policy = self.dtype_policy if dtype is None else keras.dtype_policies.deserialize(dict(dtype))
+        return layer_class(name=name, dtype=policy, **arguments)
+
+    def get_config(self):
+        config = super().get_config()
+        for name in _constructor_arguments(type(self)):
+            config[name] = _plain(getattr(self, name))
+        # quantize() changes the policies of sub-layers one by one; without this record the file could not be read back.
+        changed = {
+            layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
+            for layer in self._layers
+            if layer.dtype_policy != self.dtype_policy
+        }
+        if changed:
+            config["sub_dtypes"] = changed
+        return config
+
+
+def _constructor_arguments(layer_class):
+    parameters = inspect.signature(layer_class.__init__).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in kinds and p.name not in ("self", "sub_dtypes")]
+
+
+def _plain(value):
+    """JSON form of a constructor argument."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return keras.saving.serialize_keras_object(value)
