@@ -1,0 +1,261 @@
+"""What every tokenizer shares: special tokens, one or two texts to ids, truncation, padded batches."""
+
+from keras_su import errors
+from keras_su.tokenizers.batch import checked_length, padded, text_pairs
+from keras_su.tokenizers.truncation import check_truncate_from, truncate
+
+PATTERNS = ("S*E*E", "S*ES*E")
+
+
+def _special_id(role):
+    attribute = f"_token_{role}_id"
+    return property(
+        lambda self: getattr(self, attribute),
+        lambda self, value: setattr(self, attribute, value),
+        doc=f"Id of the {role} token, or None where the vocabulary has none; the same as ``{attribute}``.",
+    )
+
+
+class TokenizerBase:
+    """Texts to ids and back; a subclass brings the vocabulary: `_tokenize`, `token_to_id`, `id_to_token`, `decode`.
+
+    The ids of the special tokens are attributes that may be assigned (``tokenizer.unk_id = 0``). `encode_batch` reads the one for
+    padding, `token_to_id` the one for unknown words, your own code the others; what `encode` puts around a text are the *tokens*
+    ``token_start`` and ``token_end``.
+
+    Args:
+        token_start: token before every text, or ``None``.
+        token_end: token after every text, or ``None``.
+        pre_tokenize: callable from a text to its words, run before the tokenizer proper (word segmentation).
+        token_translate: ``{token: other token}``, applied to the outcome.
+    """
+
+    pad_id = _special_id("pad")
+    unk_id = _special_id("unk")
+    mask_id = _special_id("mask")
+    start_id = _special_id("start")
+    end_id = _special_id("end")
+
+    def __init__(self, token_start="[CLS]", token_end="[SEP]", pre_tokenize=None, token_translate=None):
+        if pre_tokenize is not None and not callable(pre_tokenize):
+            raise errors.bad_value("pre_tokenize", pre_tokenize, "a function from a text to a list of words, or None")
+        self._token_pad, self._token_unk, self._token_mask = "[PAD]", "[UNK]", "[MASK]"
+        self._token_start, self._token_end = token_start, token_end
+        self._token_pad_id = self._token_unk_id = self._token_mask_id = self._token_start_id = self._token_end_id = None
+        self._pre_tokenize = pre_tokenize
+        self._token_translate = dict(token_translate or {})
+        self._token_translate_inv = {other: token for token, other in self._token_translate.items()}
+
+    @property
+    def vocab_size(self):
+        """Number of ids: one more than the largest; the same as ``_vocab_size``."""
+        return self._vocab_size
+
+    @vocab_size.setter
+    def vocab_size(self, value):
+        self._vocab_size = value
+
+    def _tokenize(self, text):
+        """Tokens of a text without special tokens around them."""
+        raise NotImplementedError
+
+    def token_to_id(self, token):
+        """Id of a token; that of the unknown token when the vocabulary lacks it."""
+        raise NotImplementedError
+
+    def id_to_token(self, index):
+        """Token of an id (Python or numpy integer)."""
+        raise NotImplementedError
+
+    def decode(self, ids, tokens=None):
+        """Readable text of ids."""
+        raise NotImplementedError
+
+    def offsets(self, text):
+        """Where each token of ``tokenize(text)`` stands in the text: ``(start, stop)``, equal when it stands for no character."""
+        raise NotImplementedError
+
+    def tokens_to_ids(self, tokens):
+        """Ids of tokens, as a list."""
+        return [self.token_to_id(token) for token in tokens]
+
+    def ids_to_tokens(self, ids):
+        """Tokens of ids (any sequence of Python or numpy integers), as a list."""
+        return [self.id_to_token(index) for index in ids]
+
+    def tokenize(self, text, maxlen=None):
+        """Tokens of a text, with ``token_start`` and ``token_end`` around them, at most ``maxlen`` in all."""
+        tokens = self._surrounded(self._translated(text), self._token_start, self._token_end)
+        if maxlen is None:
+            return tokens
+        ((start, stop),) = self._slices([tokens], checked_length("maxlen", maxlen), "right")
+        return tokens[:start] + tokens[stop:]
+
+    def encode(
+        self,
+        first_text,
+        second_text=None,
+        maxlen=None,
+        pattern="S*E*E",
+        truncate_from="right",
+        max_length=None,
+        return_offsets=False,
+    ):
+        """Ids and segment ids of one text or of a pair of texts.
+
+        For many texts at once, as padded arrays, see `encode_batch`. A list here means *one* text that is tokenized already.
+
+        Args:
+            first_text: a text, or the list of its tokens (special tokens included, as `tokenize` gives them).
+            second_text: the same for the second text, or ``None``.
+            maxlen: most ids in all. The longer text is shortened first; special tokens stay.
+            pattern: ``'S*E*E'`` leaves out the start token of the second text, ``'S*ES*E'`` keeps it.
+            truncate_from: ``'right'`` drops the last tokens, ``'left'`` the first ones, an integer those from that position on.
+            max_length: older name of ``maxlen``.
+            return_offsets: also return where each token stands in its text.
+
+        Returns:
+            ``(token_ids, segment_ids)``, two lists of one length: segment 0 for the first text, 1 for the second. With
+            ``return_offsets`` a third list of ``(start, stop)``, see `offsets`.
+
+        Raises:
+            KerasSuError: something that is neither a text nor tokens, or a ``maxlen`` too small for the special tokens.
+
+        Example:
+            >>> from keras_su.tokenizers import Tokenizer
+            >>> tokenizer = Tokenizer({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "天": 4, "气": 5})
+            >>> tokenizer.encode("天气", "气")
+            ([2, 4, 5, 3, 5, 3], [0, 0, 0, 0, 1, 1])
+        """
+        if pattern not in PATTERNS:
+            raise errors.unknown_name("pattern", pattern, PATTERNS)
+        if max_length is not None:
+            if maxlen is not None:
+                raise errors.bad_value("max_length", max_length, "nothing, since maxlen (its newer name) is given too")
+            maxlen = max_length
+        texts = {"first_text": first_text} if second_text is None else {"first_text": first_text, "second_text": second_text}
+        sequences = [self._tokens_of(name, text) for name, text in texts.items()]
+        offsets = [self._offsets_of(name, text) for name, text in texts.items()] if return_offsets else None
+        drops_start = len(sequences) == 2 and pattern == "S*E*E" and sequences[1][:1] == [self._token_start]
+        if maxlen is not None:
+            # The start token that the pattern drops afterwards takes no room.
+            limit = checked_length("maxlen", maxlen) + drops_start
+            slices = self._slices(sequences, limit, check_truncate_from(truncate_from), drops_start)
+            sequences = [tokens[:start] + tokens[stop:] for tokens, (start, stop) in zip(sequences, slices)]
+            if return_offsets:
+                offsets = [spans[:start] + spans[stop:] for spans, (start, stop) in zip(offsets, slices)]
+        if drops_start:
+            sequences[1] = sequences[1][1:]
+            if return_offsets:
+                offsets[1] = offsets[1][1:]
+        token_ids = self.tokens_to_ids(sequences[0] if second_text is None else sequences[0] + sequences[1])
+        segment_ids = [0] * len(sequences[0]) + [1] * (len(token_ids) - len(sequences[0]))
+        return (token_ids, segment_ids, sum(offsets, [])) if return_offsets else (token_ids, segment_ids)
+
+    def encode_batch(
+        self,
+        texts,
+        second_texts=None,
+        maxlen=None,
+        pattern="S*E*E",
+        truncate_from="right",
+        length=None,
+        padding_side="right",
+        dtype="int32",
+    ):
+        """Padded ids and segment ids of many texts, ready for a model.
+
+        Args:
+            texts: a list of texts. An entry may also be a tuple ``(first, second)`` of texts; a list is one tokenized text.
+            second_texts: the second texts, as many as ``texts``, or ``None``.
+            maxlen: most ids in a row; the arrays are as wide as the longest row.
+            pattern: see `encode`.
+            truncate_from: see `encode`.
+            length: exact width of the arrays; longer rows are truncated to it.
+            padding_side: ``'right'`` (BERT) or ``'left'`` (decoders that go on from the last column).
+            dtype: integer type of the arrays.
+
+        Returns:
+            ``(token_ids, segment_ids)``, arrays of shape ``(batch, width)``; padding is ``pad_id`` and segment 0.
+
+        Example:
+            >>> from keras_su.tokenizers import Tokenizer
+            >>> tokenizer = Tokenizer({"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "天": 4, "气": 5})
+            >>> tokenizer.encode_batch(["天气", "气"])[0].tolist()
+            [[2, 4, 5, 3], [2, 5, 3, 0]]
+        """
+        if padding_side not in ("right", "left"):
+            raise errors.unknown_name("padding_side", padding_side, ("right", "left"))
+        if length is not None:
+            maxlen = min(checked_length("length", length), length if maxlen is None else checked_length("maxlen", maxlen))
+        rows = [
+            self.encode(first, second, maxlen=maxlen, pattern=pattern, truncate_from=truncate_from)
+            for first, second in text_pairs(texts, second_texts)
+        ]
+        lengths = [len(token_ids) for token_ids, _ in rows]
+        width = max(lengths, default=0) if length is None else length
+        pad_id = self._token_pad_id
+        if pad_id is None:
+            if any(n < width for n in lengths):
+                raise errors.KerasSuError(
+                    f"The vocabulary has no padding token {self._token_pad!r}. Assign the id to pad with: tokenizer.pad_id = 0."
+                )
+            pad_id = 0
+        return (
+            padded([token_ids for token_ids, _ in rows], width, pad_id, padding_side, dtype),
+            padded([segment_ids for _, segment_ids in rows], width, 0, padding_side, dtype),
+        )
+
+    def _translated(self, text):
+        if not isinstance(text, str):
+            raise errors.bad_value("text", text, "a text (str)")
+        tokens = self._tokenize(text)
+        if self._token_translate:
+            tokens = [self._token_translate.get(token, token) for token in tokens]
+        return tokens
+
+    def _surrounded(self, items, start, end):
+        """The list with ``start`` and ``end`` around it, each only where its special token is in use."""
+        return [start] * (self._token_start is not None) + items + [end] * (self._token_end is not None)
+
+    def _body(self, tokens):
+        """Bounds of the tokens between the special ones at either end."""
+        start = int(self._token_start is not None and tokens[:1] == [self._token_start])
+        stop = len(tokens) - int(self._token_end is not None and tokens[-1:] == [self._token_end])
+        return start, max(start, stop)
+
+    def _slices(self, sequences, limit, truncate_from, dropped=0):
+        bodies = [self._body(tokens) for tokens in sequences]
+        fixed = sum(len(tokens) - stop + start for tokens, (start, stop) in zip(sequences, bodies))
+        if fixed > limit:
+            raise errors.bad_value("maxlen", limit - dropped, f"at least {fixed - dropped}, the number of special tokens")
+        return truncate(sequences, bodies, limit, truncate_from)
+
+    def _tokens_of(self, name, text):
+        if isinstance(text, str):
+            for token, index, argument in (
+                (self._token_start, self._token_start_id, "token_start"),
+                (self._token_end, self._token_end_id, "token_end"),
+            ):
+                if token is not None and index is None:
+                    raise errors.KerasSuError(
+                        f"The vocabulary has no {token!r}, which {argument} puts around every text. "
+                        f"Expected one of its tokens: pass {argument}=, or {argument}=None for nothing."
+                    )
+            return self._surrounded(self._translated(text), self._token_start, self._token_end)
+        if not isinstance(text, (list, tuple)) or not all(isinstance(token, str) for token in text):
+            hint = "; several texts or pairs at once go to encode_batch" if isinstance(text, (list, tuple)) else ""
+            raise errors.bad_value(name, text, f"a text (str) or the list of one text's tokens{hint}")
+        if text and not any(self._knows(token) for token in text) and any(len(self._tokenize(token)) > 1 for token in text):
+            raise errors.bad_value(
+                name, list(text), "a text or the tokens of one text; this looks like a list of texts, which goes to encode_batch"
+            )
+        return list(text)
+
+    def _offsets_of(self, name, text):
+        if not isinstance(text, str):
+            raise errors.bad_value(name, text, "a text (str) when return_offsets is set: tokens have no positions")
+        return self.offsets(text)
+
+    def _knows(self, token):
+        raise NotImplementedError
