@@ -1,11 +1,13 @@
 """CRC-32C (Castagnoli), the checksum of TensorFlow checkpoint files, fast enough in numpy to check every tensor.
 
-A checksum is the remainder of the message, read as a polynomial over GF(2), after division by the fixed polynomial P. Two facts do the work:
+A checksum is the remainder of the message, read as a polynomial over GF(2), after division by a fixed polynomial P. Two facts
+do the work:
 
-- ``x^5685 + x^1362 + x^426 + 1`` is a multiple of P, and so is its 64th power, ``x^(64*5685) + x^(64*1362) + x^(64*426) + 1``. A 64-bit word may
-  therefore be moved to three places later in the message by XOR without changing the remainder, and 4323 words move at once in one numpy call.
-- What is left, at most a few thousand words, is folded pairwise: two neighbours become ``left * x^length + right``, where the product is
-  four table look-ups. Zeros in front of a message do not change the remainder, so lengths are rounded up at the front.
+- ``x^5685 + x^1362 + x^426 + 1`` is a multiple of P, and with it every power, so also
+  ``x^(64*5685) + x^(64*1362) + x^(64*426) + 1``, the 64th. A 64-bit word may therefore be moved to three places later in the
+  message by XOR without changing the remainder, and 4323 words move at once in one numpy call.
+- What is left, at most a few thousand words, is folded pairwise: two neighbours become ``left * x^length + right``, where the
+  product is four table look-ups. Zeros in front of a message do not change the remainder, so lengths are rounded up there.
 """
 
 import functools

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_su.errors import CheckpointError, listing
-from keras_su.weights.raw_file import check_is_data, truncated
+from keras_su.weights.raw_file import check_is_data, damaged
 from keras_su.weights.reader import Reader
 
 HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
@@ -22,9 +22,10 @@ _WEIGHTS_IN_KERAS_ZIP = "model.weights.h5"
 class _Hdf5Reader(Reader):
     """Tensors that are datasets of an open HDF5 file; ``datasets`` has the path of each name inside ``group``."""
 
-    def __init__(self, path, file, group, datasets):
+    def __init__(self, path, group, datasets):
         super().__init__(path)
-        self._file, self._group, self._datasets = file, group, datasets
+        self._group, self._datasets = group, datasets
+        self._opened = [group.file]
 
     def names(self):
         return list(self._datasets)
@@ -37,7 +38,8 @@ class _Hdf5Reader(Reader):
         return np.dtype(ml_dtypes.bfloat16) if dataset.attrs.get("dtype") == "bfloat16" else dataset.dtype
 
     def close(self):
-        self._file.close()
+        for opened in self._opened:
+            opened.close()
 
     def _known(self):
         return self._datasets
@@ -50,7 +52,7 @@ class _Hdf5Reader(Reader):
         try:
             array = self._dataset(name)[()]
         except OSError as error:
-            raise truncated(self.path, f"{name!r} cannot be read ({error})") from None
+            raise damaged(self.path, f"{name!r} cannot be read ({error})") from None
         array = np.asarray(array)
         if array.dtype != (dtype := self.dtype(name)):
             array = array.view(dtype) if array.dtype.kind == "V" else array.astype(dtype)
@@ -66,41 +68,41 @@ class Keras2Reader(_Hdf5Reader):
 
     format = "keras"
 
-    def __init__(self, path, file, group, listed):
-        super().__init__(path, file, group, {f"{layer}/{weight}": f"{layer}/{weight}" for layer, names in listed.items() for weight in names})
-        self._listed = listed
+    def __init__(self, path, group, listed):
+        self._layers = {layer: [f"{layer}/{weight}" for weight in names] for layer, names in listed.items()}
+        super().__init__(path, group, {name: name for names in self._layers.values() for name in names})
 
     def layers(self):
         """``{layer name: [names of its tensors in order]}`` for the layers that have weights, in stored order."""
-        return {layer: [f"{layer}/{weight}" for weight in names] for layer, names in self._listed.items()}
+        return {layer: list(names) for layer, names in self._layers.items()}
 
 
 class HuggingFaceH5Reader(_Hdf5Reader):
     """``tf_model.h5`` of Hugging Face transformers; kernels are ``[in, out]``.
 
-    The stored paths, such as ``bert/tf_bert_model/bert/encoder/layer_._0/output/dense/kernel:0``, are brought to a stable form, which for
-    the body of BERT is that of Google's checkpoints (``bert/encoder/layer_0/output/dense/kernel``):
+    The stored paths, such as ``bert/tf_bert_model/bert/encoder/layer_._0/output/dense/kernel:0``, are brought to a stable
+    form, which for the body of BERT is that of Google's checkpoints (``bert/encoder/layer_0/output/dense/kernel``):
 
     - the top-level group, the class scope behind it and the final ``:0`` are dropped;
     - ``layer_._0`` becomes ``layer_0``, and ``mlm___cls`` becomes ``cls``;
-    - tables lose their last component: ``word_embeddings/weight`` -> ``word_embeddings``, ``position_embeddings/embeddings`` ->
-      ``position_embeddings``.
+    - tables lose their last component: ``word_embeddings/weight`` -> ``word_embeddings``,
+      ``position_embeddings/embeddings`` -> ``position_embeddings``.
     """
 
     format = "tf"
 
-    def __init__(self, path, file, group, listed):
+    def __init__(self, path, group, listed):
         scopes = {scope for scope, _, _ in _scoped(listed)}
         datasets = {}
         for layer, names in listed.items():
             for weight in names:
                 scope, _, rest = weight.partition("/")
                 datasets[_stable_name(rest if scope in scopes and rest else weight)] = f"{layer}/{weight}"
-        super().__init__(path, file, group, datasets)
+        super().__init__(path, group, datasets)
 
 
 class Keras3Reader(_Hdf5Reader):
-    """A ``.weights.h5`` file of Keras 3, or the one inside a ``.keras`` file; names are dataset paths such as ``layers/dense/vars/0``."""
+    """A ``.weights.h5`` file of Keras 3, or the one inside a ``.keras`` file; names are paths like ``layers/dense/vars/0``."""
 
     format = "keras3"
 
@@ -110,7 +112,7 @@ def open_hdf5(path, stream=None):
     try:
         file = h5py.File(path if stream is None else stream, "r")
     except OSError as error:
-        raise truncated(path, f"it is no complete HDF5 file ({error})") from None
+        raise damaged(path, f"it is no complete HDF5 file ({error})") from None
     try:
         return _reader_for(path, file)
     except BaseException:
@@ -125,8 +127,10 @@ def open_keras_archive(path):
         archive = zipfile.ZipFile(path)
         stream = archive.open(_WEIGHTS_IN_KERAS_ZIP)
     except zipfile.BadZipFile as error:
-        raise truncated(path, f"the list of contents at the end of the zip archive cannot be read ({error})") from None
-    return open_hdf5(path, stream)
+        raise damaged(path, f"the list of contents at the end of the zip archive cannot be read ({error})") from None
+    reader = open_hdf5(path, stream)
+    reader._opened += [stream, archive]
+    return reader
 
 
 def _reader_for(path, file):
@@ -138,21 +142,22 @@ def _reader_for(path, file):
         datasets = [name for name in datasets if re.search(r"(^|/)vars/[^/]+$", name) and not name.startswith("optimizer/")]
         if not datasets:
             raise CheckpointError(
-                f"{path} is an HDF5 file of an unknown layout. Known: weights of Keras 2, Keras 3 and tf_model.h5. It holds: {listing(file)}."
+                f"{path} is an HDF5 file of an unknown layout. Known: weights of Keras 2, Keras 3 and tf_model.h5. "
+                f"It holds: {listing(file) or 'nothing'}."
             )
-        return Keras3Reader(path, file, file, {name: name for name in datasets})
+        return Keras3Reader(path, file, {name: name for name in datasets})
     listed = {layer: _string_list(group[layer], "weight_names") or [] for layer in layers if layer in group}
     listed = {layer: names for layer, names in listed.items() if names}
     for layer, names in listed.items():
         for weight in names:
             if weight not in group[layer]:
-                raise CheckpointError(f"{path} is damaged: it lists {layer}/{weight}, which is not there.")
+                raise damaged(path, f"it lists {layer}/{weight}, which is not there")
     kind = HuggingFaceH5Reader if any(True for _ in _scoped(listed)) else Keras2Reader
-    return kind(path, file, group, listed)
+    return kind(path, group, listed)
 
 
 def _scoped(listed):
-    """``(scope, layer, weight)`` where Hugging Face's pattern shows: the layer's name comes second, after the scope of the model class."""
+    """``(scope, layer, weight)`` where Hugging Face's pattern shows: the layer's name comes second, after the model's scope."""
     for layer, names in listed.items():
         for weight in names:
             scope, _, rest = weight.partition("/")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from keras_su.errors import CheckpointError, did_you_mean, listing
 
-# Of each kind: the standard names in order of preference, and the suffixes that any other single file may have.
+# Of each kind, best first: the standard names in order of preference, and the suffixes of files with other names.
+
 _KINDS = (
     (("model.safetensors", "model.safetensors.index.json"), (".safetensors", ".safetensors.index.json")),
-    (("pytorch_model.bin", "pytorch_model.bin.index.json"), (".bin", ".bin.index.json", ".pt", ".pth")),
-    ((), (".ckpt",)),  # stands for TensorFlow prefixes, see _candidates
+    (("pytorch_model.bin", "pytorch_model.bin.index.json"), (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt")),
+    ((), None),  # TensorFlow, where a checkpoint is a prefix and not a file
     (("tf_model.h5",), (".h5", ".hdf5", ".weights")),
     ((), (".keras",)),
     ((), (".npz",)),
@@ -55,15 +56,15 @@ def _in_folder(folder):
         if len(candidates) == 1:
             return folder / candidates[0]
         if candidates:
-            raise CheckpointError(f"{folder} holds several checkpoints: {listing(candidates)}. Pass the path of the one that is meant.")
+            raise CheckpointError(f"{folder} holds several checkpoints: {listing(candidates)}. Pass the path of one of them.")
     shards = [name for name in names if _SHARD.search(name)]
     if shards:
-        raise CheckpointError(f"{folder} holds pieces of a checkpoint ({listing(shards)}), but not the .index.json that lists them.")
+        raise CheckpointError(f"{folder} holds pieces of a checkpoint ({listing(shards)}), but no .index.json that lists them.")
     raise CheckpointError(f"{folder} holds no weight file. Found: {listing(names)}. Expected: {EXPECTED}.")
 
 
 def _candidates(folder, names, suffixes):
-    if suffixes == (".ckpt",):
+    if suffixes is None:
         prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index")]
         latest = _latest_of_state_file(folder)
         return [latest] if latest in prefixes else prefixes
@@ -86,5 +87,6 @@ def _not_found(path):
     names = sorted(entry.name for entry in folder.iterdir())
     names += sorted({_BUNDLE_FILE.sub("", name) for name in names if name.endswith(".index")})
     return CheckpointError(
-        f"There is no checkpoint {path}.{did_you_mean(path.name, names)} The folder holds: {listing(names) or 'nothing'}. Expected: {EXPECTED}."
+        f"There is no checkpoint {path}.{did_you_mean(path.name, names)} "
+        f"The folder holds: {listing(names) or 'nothing'}. Expected: {EXPECTED}."
     )

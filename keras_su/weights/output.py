@@ -13,7 +13,7 @@ from keras_su.errors import CheckpointError
 
 @contextlib.contextmanager
 def replacing(path):
-    """Gives a temporary path in the folder of ``path``; on success it takes the place of ``path``, on any exception it is removed.
+    """Gives a temporary path beside ``path``, which takes its place on success and is removed after any exception.
 
     Missing parent folders are created.
     """

@@ -52,11 +52,6 @@ def fields(message):
         yield number, value
 
 
-def signed(value):
-    """A varint as the signed 64-bit integer that it encodes."""
-    return value - (1 << 64) if value >> 63 else value
-
-
 def varint_field(number, value):
     """One encoded integer field; zero is left out, as the format has it."""
     return write_varint(number << 3 | VARINT) + write_varint(value) if value else b""

@@ -32,7 +32,7 @@ class RawFile:
         array = np.empty(shape, dtype)
         self.file.seek(offset)
         if self.file.readinto(array.reshape(-1).view(np.uint8)) != length:
-            raise truncated(self.path, f"{name!r} could not be read to its end")
+            raise damaged(self.path, f"{name!r} could not be read to its end")
         return array
 
     def mapped(self, offset, dtype, count, name="the data"):
@@ -47,11 +47,11 @@ class RawFile:
 
     def _check_end(self, end, name):
         if end > self.size:
-            raise truncated(self.path, f"{name!r} ends at byte {end}, the file at byte {self.size}")
+            raise damaged(self.path, f"{name!r} ends at byte {end}, the file at byte {self.size}")
 
 
-def truncated(path, detail):
-    """The error for a file that ends too early."""
+def damaged(path, detail):
+    """The error for a file that ends too early or contradicts itself."""
     return CheckpointError(f"{path} is truncated or damaged: {detail}. Download or copy the file again.")
 
 

@@ -86,15 +86,18 @@ class Reader:
     def _check_name(self, name):
         if name not in self._known():
             names = self.names()
-            raise CheckpointError(f"{self._where()} has no tensor {name!r}.{did_you_mean(name, names)} It holds: {listing(names)}.")
+            hint = did_you_mean(name, names)
+            raise CheckpointError(f"{self._where()} has no tensor {name!r}.{hint} It holds: {listing(names) or 'nothing'}.")
 
     def _check_rows(self, name, rows):
-        rows = np.asarray(rows, dtype=np.int64)
+        rows = np.asarray(rows)
         shape = self.shape(name)
         if not shape:
             raise CheckpointError(f"{name!r} in {self._where()} is a scalar: it has no rows to select.")
-        if rows.ndim != 1:
-            raise CheckpointError(f"Rows of {name!r}: got an array of shape {rows.shape}, expected a flat sequence of row indices.")
+        if rows.ndim != 1 or rows.size and rows.dtype.kind not in "iu":
+            given = f"an array of shape {rows.shape} and dtype {rows.dtype}"
+            raise CheckpointError(f"Rows of {name!r}: got {given}, expected a flat sequence of int.")
+        rows = rows.astype(np.int64)
         wrong = rows[(rows < 0) | (rows >= shape[0])]
         if wrong.size:
             raise CheckpointError(f"{name!r} in {self._where()} has {shape[0]} rows; row {wrong[0]} was asked for.")

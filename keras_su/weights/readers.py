@@ -34,7 +34,7 @@ def open_checkpoint(path):
         A ``Reader``; close it or use it in a ``with`` statement.
 
     Raises:
-        CheckpointError: if nothing fits, the file is damaged, incomplete or not what its name says, or a pickle wants to run code.
+        CheckpointError: if nothing fits, the file is damaged, incomplete or no weight file, or a pickle wants to run code.
 
     Example:
         >>> import numpy as np

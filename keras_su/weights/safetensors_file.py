@@ -1,6 +1,7 @@
 """``.safetensors`` files: an 8-byte header length, a JSON header, and the bytes of the tensors (huggingface/safetensors, README).
 
-Written by hand, because the header is trivial and this way rows can be read alone, bfloat16 needs no framework, and errors name the file.
+Read and written here because the header is trivial, and so rows can be read alone, bfloat16 needs no framework, and errors
+name the file.
 """
 
 import json
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_su.errors import CheckpointError
 from keras_su.weights.output import octets
-from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, RawFile, truncated
+from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, RawFile, damaged
 from keras_su.weights.reader import Reader
 
 _DTYPES = {
@@ -38,7 +39,8 @@ _MOST_HEADER_BYTES = 100_000_000  # the limit of the format's own library
 class SafetensorsReader(Reader):
     """The tensors of one ``.safetensors`` file.
 
-    ``format`` is ``"torch"`` unless the file's metadata say ``{"format": "tf"}``. ``metadata`` is the dictionary of strings in the header.
+    ``format`` is ``"torch"`` unless the file's metadata say ``{"format": "tf"}``. ``metadata`` is the dictionary of strings
+    in the header.
     """
 
     format = "torch"
@@ -78,7 +80,7 @@ class SafetensorsReader(Reader):
         begin, end = self._entries[name]["data_offsets"]
         dtype, shape = self.dtype(name), self.shape(name)
         if math.prod(shape) * dtype.itemsize != end - begin:
-            raise CheckpointError(f"{self.path} is damaged: {name!r} of shape {shape} and dtype {dtype} takes {end - begin} bytes.")
+            raise damaged(self.path, f"{name!r} of shape {shape} and dtype {dtype} takes {end - begin} bytes")
         return self._file.array(self._start + begin, dtype, shape, rows, name)
 
 
@@ -93,9 +95,11 @@ def write_safetensors_file(path, arrays, metadata):
     header, offset = {"__metadata__": metadata} if metadata else {}, 0
     for name, array in arrays:
         if array.dtype not in _CODES:
-            raise CheckpointError(f"A safetensors file cannot hold {name!r} of dtype {array.dtype}. Known: {', '.join(_CODES.values())}.")
-        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
-        offset += array.nbytes
+            known = ", ".join(_DTYPES)
+            raise CheckpointError(f"A safetensors file cannot hold {name!r} of dtype {array.dtype}. Known: {known}.")
+        end = offset + array.nbytes
+        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
@@ -111,18 +115,19 @@ def _read_header(raw):
     if raw.size < 8 or not 2 <= length <= _MOST_HEADER_BYTES:
         raise CheckpointError(f"{raw.path} is not a safetensors file: it announces a header of {length} bytes.")
     if 8 + length > raw.size:
-        raise truncated(raw.path, f"the header ends at byte {8 + length}, the file at byte {raw.size}")
+        raise damaged(raw.path, f"the header ends at byte {8 + length}, the file at byte {raw.size}")
     try:
         header = json.loads(file.read(length))
         metadata = header.pop("__metadata__", None) or {}
         end = 0
         for entry in header.values():
             begin, stop = entry["data_offsets"]
-            if not (0 <= begin <= stop and all(size >= 0 for size in entry["shape"]) and isinstance(entry["dtype"], str)):
+            sizes = [begin, stop, *entry["shape"]]
+            if not all(type(size) is int and size >= 0 for size in sizes) or begin > stop or not isinstance(entry["dtype"], str):
                 raise ValueError
             end = max(end, stop)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{raw.path} is damaged: its header is no valid list of tensors. Download or copy the file again.") from None
+        raise damaged(raw.path, "its header is no valid list of tensors") from None
     if 8 + length + end > raw.size:
-        raise truncated(raw.path, f"the tensors end at byte {8 + length + end}, the file at byte {raw.size}")
+        raise damaged(raw.path, f"the tensors end at byte {8 + length + end}, the file at byte {raw.size}")
     return header, metadata, 8 + length

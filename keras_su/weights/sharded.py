@@ -25,7 +25,8 @@ class ShardedReader(Reader):
         if missing:
             found = sorted(other.name for other in folder.iterdir())
             raise CheckpointError(
-                f"{path} names files that are not there: {listing(missing)}. Found in the folder: {listing(found)}. Download the missing ones."
+                f"{path} names files that are not there: {listing(missing)}. Found in the folder: {listing(found)}. "
+                "Download the missing ones."
             )
         self.format = self._reader(next(iter(self._files))).format
 
@@ -63,7 +64,7 @@ def _read_weight_map(path):
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is no valid index: it cannot be read as a JSON object ({error}).") from None
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path} is JSON, but not the index of a checkpoint: it has no 'weight_map' from tensor names to files.")
+        raise CheckpointError(f"{path} is JSON, but not the index of a checkpoint: it has no 'weight_map' (tensor -> file).")
     for file in weight_map.values():
         if not isinstance(file, str) or Path(file).name != file:
             raise CheckpointError(f"{path} names the file {file!r}; expected plain file names in the same folder.")

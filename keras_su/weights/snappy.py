@@ -1,4 +1,4 @@
-"""Decompression of Snappy blocks, which real TensorFlow checkpoint indexes use (format: google/snappy, format_description.txt)."""
+"""Decompression of Snappy blocks, found in real TensorFlow checkpoint indexes (google/snappy, format_description.txt)."""
 
 from keras_su.errors import CheckpointError
 from keras_su.weights.protobuf import read_varint

@@ -1,7 +1,7 @@
 """TensorFlow checkpoints (version 2, "tensor bundle") without TensorFlow: ``bert_model.ckpt.index`` and its ``.data-*`` files.
 
-The index is a sorted table (``tf_table.py``) from names to small protocol buffers that say where in which data file a tensor lies;
-the data files are the bytes of the tensors and nothing else. Format: tensorflow/core/protobuf/tensor_bundle.proto.
+The index is a sorted table (``tf_table.py``) from names to small protocol buffers that say where in which data file a
+tensor lies; the data files are the bytes of the tensors and nothing else. Format: tensorflow/core/protobuf/tensor_bundle.proto.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ import numpy as np
 from keras_su.errors import CheckpointError, listing
 from keras_su.weights.crc32c import crc32c, mask
 from keras_su.weights.output import named_arrays, octets, replacing
-from keras_su.weights.protobuf import bytes_field, fields, fixed32_field, signed, varint_field
-from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, RawFile
+from keras_su.weights.protobuf import bytes_field, fields, fixed32_field, varint_field
+from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, RawFile, damaged
 from keras_su.weights.reader import Reader
 from keras_su.weights.tf_table import read_table, write_table
 
@@ -41,7 +41,7 @@ _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 
 
 class TensorEntry(NamedTuple):
-    """Where a tensor lies. ``slices`` is not empty for a partitioned variable: then ``(starts, lengths)`` of each stored piece."""
+    """Where a tensor lies. A partitioned variable has ``slices``: ``(starts, lengths)`` of each of its stored pieces."""
 
     dtype: np.dtype | None
     shape: tuple
@@ -55,8 +55,9 @@ class TensorEntry(NamedTuple):
 class TFBundleReader(Reader):
     """The tensors of a TensorFlow checkpoint, given by its prefix.
 
-    The index alone is enough for names, shapes and dtypes; ``read`` opens the data files when it needs them and compares the checksum of
-    every tensor that is read whole. String entries (the object graph of TensorFlow 2) are left out. Partitioned variables come out whole.
+    The index alone is enough for names, shapes and dtypes; ``read`` opens the data files when it needs them and compares
+    the checksum of every tensor that is read whole. String entries (the object graph of TensorFlow 2) are left out.
+    Partitioned variables come out whole.
     """
 
     format = "tf"
@@ -69,7 +70,7 @@ class TFBundleReader(Reader):
         index = f"{self.path}.index"
         pairs = read_table(index)
         if not pairs or pairs[0][0] != b"":
-            raise CheckpointError(f"{index} is a sorted table, but not the index of a TensorFlow checkpoint: it has no header entry.")
+            raise CheckpointError(f"{index} is not the index of a TensorFlow checkpoint: the table has no header entry.")
         try:
             self.num_shards = _read_header(index, pairs[0][1])
             for key, value in pairs[1:]:
@@ -78,7 +79,7 @@ class TFBundleReader(Reader):
                 elif (entry := _read_entry(value)).dtype is not None:
                     self._entries[key.decode("utf-8")] = entry
         except (IndexError, UnicodeDecodeError):
-            raise CheckpointError(f"{index} is damaged: an entry cannot be parsed. Download or copy the file again.") from None
+            raise damaged(index, "an entry cannot be parsed") from None
 
     def names(self):
         return list(self._entries)
@@ -106,7 +107,7 @@ class TFBundleReader(Reader):
         for starts, lengths in entry.slices:
             piece = self._pieces.get(_slice_key(name, starts, lengths))
             if piece is None:
-                raise CheckpointError(f"{self.path}: the piece {starts} of the partitioned variable {name!r} is not in the index.")
+                raise damaged(f"{self.path}.index", f"it lacks the piece at {starts} of the partitioned variable {name!r}")
             place = tuple(slice(start, start + size) for start, size in zip(starts, piece.shape))
             whole[place] = self._read_entry(name, piece, None)
         return whole if rows is None else whole[rows]
@@ -114,10 +115,10 @@ class TFBundleReader(Reader):
     def _read_entry(self, name, entry, rows):
         shard = self._shard(entry.shard)
         if int(np.prod(entry.shape, dtype=np.int64)) * entry.dtype.itemsize != entry.size:
-            raise CheckpointError(f"{self.path}.index is damaged: {name!r} of shape {entry.shape} takes {entry.size} bytes.")
+            raise damaged(f"{self.path}.index", f"{name!r} of shape {entry.shape} takes {entry.size} bytes")
         array = shard.array(entry.offset, entry.dtype, entry.shape, rows, name)
         if rows is None and mask(crc32c(array)) != entry.crc:
-            raise CheckpointError(f"{shard.path} is damaged: the checksum of {name!r} does not agree. Download or copy the file again.")
+            raise damaged(shard.path, f"the checksum of {name!r} does not agree")
         return array
 
     def _shard(self, number):
@@ -141,6 +142,9 @@ def write_tf_bundle(prefix, tensors):
         prefix: path without suffix, e.g. ``"folder/bert_model.ckpt"``; ``.index`` and ``.data-00000-of-00001`` are added.
         tensors: ``{name: array}``, or an iterable of pairs, of which one at a time is in memory.
 
+    Returns:
+        The prefix as a ``Path``.
+
     Raises:
         CheckpointError: for a dtype that TensorFlow has not, or a name given twice; then nothing is left behind.
 
@@ -148,8 +152,8 @@ def write_tf_bundle(prefix, tensors):
         >>> import tempfile, numpy as np
         >>> from keras_su.weights import open_checkpoint, write_tf_bundle
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_tf_bundle(f"{folder}/model.ckpt", {"bert/pooler/dense/bias": np.zeros(3, "float32")})
-        ...     open_checkpoint(f"{folder}/model.ckpt").read("bert/pooler/dense/bias")
+        ...     prefix = write_tf_bundle(f"{folder}/model.ckpt", {"bert/pooler/dense/bias": np.zeros(3, "float32")})
+        ...     open_checkpoint(prefix).read("bert/pooler/dense/bias")
         array([0., 0., 0.], dtype=float32)
     """
     entries, offset = {}, 0
@@ -163,6 +167,7 @@ def write_tf_bundle(prefix, tensors):
                 entries[name.encode()] = _entry_message(array, offset)
                 offset += array.nbytes
             index_path.write_bytes(write_table([(b"", _HEADER), *sorted(entries.items())]))
+    return Path(prefix)
 
 
 def shard_path(prefix, number, count):
@@ -187,7 +192,7 @@ def _read_entry(message):
         if field == 1:
             number = value
         elif field == 2:
-            shape = tuple(signed(dict(fields(dim)).get(1, 0)) for kind, dim in fields(value) if kind == 2)
+            shape = tuple(dict(fields(dim)).get(1, 0) for kind, dim in fields(value) if kind == 2)
         elif field == 3:
             shard = value
         elif field == 4:
@@ -209,7 +214,7 @@ def _entry_message(array, offset):
 
 
 def _slice_key(name, starts, lengths):
-    """The table key of one piece of a partitioned variable (the order-preserving code of tensorflow/core/lib/strings/ordered_code.h)."""
+    """The table key of one piece of a partitioned variable, in the code of tensorflow/core/lib/strings/ordered_code.h."""
     escaped = name.encode().replace(b"\0", b"\0\xff").replace(b"\xff", b"\xff\0")
     extents = b"".join(_ordered_signed(start) + _ordered_signed(length) for start, length in zip(starts, lengths))
     return b"\0" + escaped + b"\0\1" + (bytes([1, len(starts)]) if starts else b"\0") + extents

@@ -12,7 +12,7 @@ from keras_su.errors import CheckpointError
 from keras_su.weights import snappy
 from keras_su.weights.crc32c import crc32c, mask
 from keras_su.weights.protobuf import read_varint, write_varint
-from keras_su.weights.raw_file import check_is_data, truncated
+from keras_su.weights.raw_file import check_is_data, damaged
 
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER = 48
@@ -35,7 +35,7 @@ def read_table(path):
     check_is_data(path)
     data = Path(path).read_bytes()
     if len(data) < _FOOTER or data[-8:] != _MAGIC:
-        raise truncated(path, "it does not end with the magic number of a TensorFlow checkpoint index")
+        raise damaged(path, "it does not end with the magic number of a TensorFlow checkpoint index")
     try:
         footer = data[-_FOOTER:]
         _, position = _handle(footer, 0)  # the meta index: TensorFlow keeps nothing there
@@ -45,7 +45,7 @@ def read_table(path):
             pairs.extend(_pairs_of(_block(path, data, _handle(encoded, 0)[0])))
         return pairs
     except IndexError:
-        raise truncated(path, "a block of the index ends too early") from None
+        raise damaged(path, "a block of the index ends too early") from None
 
 
 def write_table(pairs):
@@ -81,7 +81,7 @@ def _block(path, data, handle):
     if len(checksum) != 4:
         raise IndexError
     if mask(crc32c(stored)) != int.from_bytes(checksum, "little"):
-        raise CheckpointError(f"{path} is damaged: the checksum of an index block does not agree. Download or copy the file again.")
+        raise damaged(path, "the checksum of an index block does not agree")
     compression = stored[-1]
     if compression == 0:
         return stored[:-1]

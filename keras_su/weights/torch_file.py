@@ -1,15 +1,14 @@
 """PyTorch weight files (``.bin``, ``.pt``, ``.pth``) in both containers, read without PyTorch and without running anything.
 
-Since torch 1.6 a file is a zip archive: ``<any folder>/data.pkl`` describes the tensors, ``<any folder>/data/<key>`` are their bytes.
-Older files, among them many Chinese uploads of 2019 to 2021, are a stream: five pickles (magic number, protocol, system, object, storage
-keys), then for each key the number of values and the bytes.
+Since torch 1.6 a file is a zip archive: ``<any folder>/data.pkl`` describes the tensors, ``<any folder>/data/<key>`` are their
+bytes. Older files, among them many Chinese uploads of 2019 to 2021, are a stream: five pickles (magic number, protocol, system,
+object, storage keys), then for each key the number of values and the bytes.
 """
-
 
 import numpy as np
 
 from keras_su.errors import CheckpointError, listing
-from keras_su.weights.raw_file import RawFile, truncated
+from keras_su.weights.raw_file import RawFile, damaged
 from keras_su.weights.reader import Reader
 from keras_su.weights.torch_pickle import Tensor, TensorUnpickler
 from keras_su.weights.zip_archive import ZipArchive
@@ -24,8 +23,8 @@ class TorchReader(Reader):
     """The tensors of a PyTorch file.
 
     Attributes:
-        container: where the tensors were found when the file wraps them, e.g. ``"state_dict"`` or ``"model.state_dict"``; ``""`` if they are
-            at the top. Entries that are not tensors (epoch numbers, options) are skipped.
+        container: where the tensors were found when the file wraps them, e.g. ``"state_dict"`` or ``"model.state_dict"``;
+            ``""`` if they are at the top. Entries that are not tensors (epoch numbers, options) are skipped.
     """
 
     format = "torch"
@@ -62,13 +61,13 @@ class TorchReader(Reader):
     def _read(self, name, rows):
         storage, dtype, offset, shape, strides = self._tensors[name]
         if len(strides) != len(shape):
-            raise truncated(self.path, f"{name!r} has {len(shape)} axes and {len(strides)} strides")
+            raise damaged(self.path, f"{name!r} has {len(shape)} axes and {len(strides)} strides")
         if 0 in shape:
             return np.empty(shape if rows is None else (len(rows), *shape[1:]), dtype)
         begin = storage.start * storage.dtype.itemsize + offset * dtype.itemsize
         extent = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides))
         if offset * dtype.itemsize + extent * dtype.itemsize > storage.count * storage.dtype.itemsize:
-            raise truncated(self.path, f"{name!r} reaches beyond its storage")
+            raise damaged(self.path, f"{name!r} reaches beyond its storage")
         place = self._source.place(storage)
         if place is not None and strides == _contiguous_strides(shape, strides):
             return self._source.raw.array(place + begin, dtype, shape, rows, name)
@@ -92,7 +91,10 @@ class _ZipSource:
         descriptions = [name for name in self._archive.names() if name == "data.pkl" or name.endswith("/data.pkl")]
         if len(descriptions) != 1:
             found = listing(self._archive.names())
-            raise CheckpointError(f"{self.raw.path} is a zip archive, but not of PyTorch: expected one data.pkl. Found: {found}.")
+            raise CheckpointError(
+                f"{self.raw.path} is a zip archive, but not of PyTorch: expected one data.pkl. Found: {found}. "
+                "If it packs a checkpoint folder, unpack it first."
+            )
         self._folder = descriptions[0][: -len("data.pkl")]
         order = f"{self._folder}byteorder"
         if order in self._archive and self._archive.read(order) != b"little":
@@ -113,7 +115,7 @@ class _ZipSource:
         name = f"{self._folder}data/{storage.key}"
         needed = (storage.start + storage.count) * storage.dtype.itemsize
         if name not in self._archive or self._archive.size(name) < needed:
-            raise truncated(self.raw.path, f"the entry {name!r} is missing or shorter than {needed} bytes")
+            raise damaged(self.raw.path, f"the entry {name!r} is missing or shorter than {needed} bytes")
         return name
 
 
@@ -141,16 +143,16 @@ class _LegacySource:
             file.seek(position)
             count = file.read(8)
             if len(count) < 8 or key not in unpickler.storages:
-                raise truncated(path, f"the storage {key!r} cannot be found")
+                raise damaged(path, f"the storage {key!r} cannot be found")
             self._places[key] = position + 8
             position += 8 + int.from_bytes(count, "little") * unpickler.storages[key].itemsize
         if position > self.raw.size:
-            raise truncated(path, f"the tensors end at byte {position}, the file at byte {self.raw.size}")
+            raise damaged(path, f"the tensors end at byte {position}, the file at byte {self.raw.size}")
         return content
 
     def place(self, storage):
         if storage.key not in self._places:
-            raise truncated(self.raw.path, f"the storage {storage.key!r} cannot be found")
+            raise damaged(self.raw.path, f"the storage {storage.key!r} cannot be found")
         return self._places[storage.key]
 
     def close(self):
@@ -171,8 +173,8 @@ def _find_tensors(path, content):
     found = _search(path, content, "", _DEEPEST)
     if found is None:
         raise CheckpointError(
-            f"{path} holds no named tensors: got {type(content).__name__}, expected a state_dict (name -> tensor), or a dictionary with one "
-            f"under {listing(_WRAPPERS)}."
+            f"{path} holds no named tensors: got {type(content).__name__}, expected a state_dict (name -> tensor), "
+            f"or a dictionary with one under {listing(_WRAPPERS)}."
         )
     return found
 
@@ -192,5 +194,7 @@ def _search(path, value, prefix, depth):
     if own:
         return prefix[:-1], own
     if len(inner) > 1:
-        raise CheckpointError(f"{path} holds tensors under {listing(inner)}: which of them are the weights cannot be told. Save only these.")
+        raise CheckpointError(
+            f"{path} holds tensors under {listing(inner)}, and which are the weights is not clear. Save only them."
+        )
     return next(iter(inner.values()), None)

@@ -1,7 +1,7 @@
 """A pickle reader that understands the tensors of PyTorch and nothing else; no code named in a file is ever imported or run.
 
-A pickle calls whatever functions it names, so that loading an untrusted file with the ordinary reader is running it. Here every name
-is looked up in a short list, and what the list gives are the stand-ins below: they only note where a tensor lies in its storage.
+A pickle calls whatever functions it names, so that loading an untrusted file with the ordinary reader is running it. Here every
+name is looked up in a short list, and what it gives are the stand-ins below: they only note where a tensor lies in its storage.
 """
 
 import pickle
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_su.errors import CheckpointError
-from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, truncated
+from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, damaged
 
 
 class Storage(NamedTuple):
@@ -50,14 +50,15 @@ class TensorUnpickler(pickle.Unpickler):
         except CheckpointError:
             raise
         except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, LookupError, OverflowError) as error:
-            raise truncated(self._path, f"its pickle cannot be read ({type(error).__name__}: {error})") from None
+            raise damaged(self._path, f"its pickle cannot be read ({type(error).__name__}: {error})") from None
 
     def find_class(self, module, name):
         known = _GLOBALS.get(f"{module}.{name}")
         if known is None:
             raise CheckpointError(
-                f"{self._path} asks for {module}.{name}, which is not part of a tensor. For safety only tensors in dictionaries are read, "
-                "and nothing of the file is run. If you trust its source, load it with PyTorch and save the state_dict as safetensors."
+                f"{self._path} asks for {module}.{name}, which is not part of a tensor. For safety only tensors in dictionaries "
+                "are read, and nothing of the file is run. If you trust its source, load it with PyTorch and save the state_dict "
+                "as safetensors."
             )
         return known
 

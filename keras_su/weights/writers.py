@@ -1,7 +1,7 @@
 """Writing weights: safetensors (in shards when large), TensorFlow checkpoints, ``.npz``, and whole Hugging Face folders.
 
-Every writer takes ``{name: array}`` or an iterable of pairs, and a file appears under its name only when it is complete: after an exception
-the old file is still there, or none.
+Every writer takes ``{name: array}`` or an iterable of pairs, and a file appears under its name only when it is complete: after an
+exception the old file is still there, or none.
 """
 
 import contextlib
@@ -76,7 +76,8 @@ def write_hf_folder(folder, config, tensors, vocab=None, files=(), max_shard_byt
         folder: created if missing.
         config: dictionary for ``config.json``, or the path of a JSON file to copy.
         tensors: as for ``write_safetensors``, with PyTorch's names and layouts.
-        vocab: list of tokens in the order of their ids, a dictionary token -> id without gaps, or the path of a ``vocab.txt``; ``None`` for none.
+        vocab: list of tokens in the order of their ids, a dictionary token -> id without gaps, or the path of a ``vocab.txt``;
+            ``None`` for none.
         files: further files to copy under their own names, e.g. ``tokenizer_config.json`` or a SentencePiece model.
         max_shard_bytes: as for ``write_safetensors``.
 
@@ -124,7 +125,8 @@ def _publish(path, temporaries, names, total):
             os.replace(temporary, shard)
         weight_map = {name: shard.name for shard, inside in zip(written, names) for name in inside}
         with replacing(index) as temporary:
-            temporary.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2), encoding="utf-8")
+            content = {"metadata": {"total_size": total}, "weight_map": weight_map}
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         written, stale = [*written, index], [path]
     for file in {*stale, *old} - set(written):
         file.unlink(missing_ok=True)

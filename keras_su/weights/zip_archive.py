@@ -3,7 +3,7 @@
 import zipfile
 
 from keras_su.errors import CheckpointError
-from keras_su.weights.raw_file import RawFile, truncated
+from keras_su.weights.raw_file import RawFile, damaged
 
 _LOCAL_HEADER = 30  # bytes before the name of an entry
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -19,7 +19,7 @@ class ZipArchive:
             self._zip = zipfile.ZipFile(path)
         except zipfile.BadZipFile as error:
             self.raw.close()
-            raise truncated(path, f"the list of contents at the end of the zip archive cannot be read ({error})") from None
+            raise damaged(path, f"the list of contents at the end of the zip archive cannot be read ({error})") from None
         self._entries = {entry.filename: entry for entry in self._zip.infolist()}
         self._offsets = {}
 
@@ -43,7 +43,7 @@ class ZipArchive:
         try:
             return self._zip.read(name)
         except (zipfile.BadZipFile, EOFError) as error:
-            raise truncated(self.path, f"the entry {name!r} cannot be read ({error})") from None
+            raise damaged(self.path, f"the entry {name!r} cannot be read ({error})") from None
         except (NotImplementedError, RuntimeError) as error:  # a compression method that Python lacks, or encryption
             raise CheckpointError(f"{self.path}: the entry {name!r} cannot be read: {error}.") from None
 
@@ -57,7 +57,7 @@ class ZipArchive:
             self.raw.file.seek(entry.header_offset)
             header = self.raw.file.read(_LOCAL_HEADER)
             if header[:4] != _LOCAL_SIGNATURE or len(header) < _LOCAL_HEADER:
-                raise truncated(self.path, f"the entry {name!r} is not where the list of contents says")
+                raise damaged(self.path, f"the entry {name!r} is not where the list of contents says")
             lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
             self._offsets[name] = entry.header_offset + _LOCAL_HEADER + lengths
         return self._offsets[name]
