@@ -1,3 +1,12 @@
-"""keras_su: Chinese Transformer models and layers for Keras 3 in the tradition of bert4keras."""
+"""keras_su: Chinese Transformer models and layers for Keras 3 in the tradition of bert4keras.
+
+Importing it registers every layer, so that ``keras.models.load_model`` reads files saved with it. It imports neither TensorFlow, JAX nor torch by
+itself (Keras imports the backend that ``KERAS_BACKEND`` names), and touches no network.
+"""
+
+from keras_su import activations, backend, initializers, layers, masks, models
+from keras_su.models import build_transformer_model
 
 __version__ = "1.0.0"
+
+__all__ = ["__version__", "activations", "backend", "build_transformer_model", "initializers", "layers", "masks", "models"]

@@ -32,10 +32,15 @@ class TokenView(NamedTuple):
 
 
 _RULES = {}
+_SEGMENT_RULES = set()
 
 
-def register_mask(name):
+def register_mask(name, segments=False):
     """Decorator: make a function ``rule(query: TokenView, key: TokenView) -> bool tensor`` available under ``name``.
+
+    Args:
+        name: what to call it in ``AttentionMask(rules=...)``, ``mask_mode=`` and ``Mask(rules=...)``.
+        segments: whether the rule reads segment ids.
 
     >>> @register_mask("diagonal")
     ... def diagonal(query, key):
@@ -44,9 +49,15 @@ def register_mask(name):
 
     def decorate(rule):
         _RULES[name] = rule
+        (_SEGMENT_RULES.add if segments else _SEGMENT_RULES.discard)(name)
         return rule
 
     return decorate
+
+
+def reads_segments(rules):
+    """Whether one of the named rules needs segment ids."""
+    return any(rule in _SEGMENT_RULES for rule in rules)
 
 
 def get_rule(name):
@@ -61,11 +72,6 @@ def rule_names():
     return sorted(_RULES)
 
 
-def _need_segments(rule, view):
-    if view.segment is None:
-        raise KerasSuError(f"The mask rule {rule!r} reads segment ids, but none were given. Pass the segment ids as second input.")
-
-
 @register_mask("full")
 def full(query, key):
     """Every token sees every token."""
@@ -78,33 +84,30 @@ def causal(query, key):
     return key.index <= query.index
 
 
-@register_mask("unilm")
+@register_mask("unilm", segments=True)
 def unilm(query, key):
     """Segment 0 sees all of itself, later segments see everything up to themselves (UniLM, arXiv 1905.03197).
 
     With several turns, each run of segment 0 after a segment 1 becomes visible at once, in one block.
     """
-    _need_segments("unilm", key)
     return key.order <= query.order
 
 
-@register_mask("prefix")
+@register_mask("prefix", segments=True)
 def prefix(query, key):
     """Segment 0 is visible to everybody, the rest is causal (prefix language model)."""
-    _need_segments("prefix", key)
     return ops.logical_or(key.segment == 0, key.index <= query.index)
 
 
-@register_mask("packed")
+@register_mask("packed", segments=True)
 def packed(query, key):
     """Only tokens with the same segment id see each other: several texts packed into one row."""
-    _need_segments("packed", key)
     return key.segment == query.segment
 
 
 def views(index, segment=None, valid=None):
     """Query and key views of one sequence from ``(batch or 1, length)`` tensors."""
-    order = None if segment is None else ops.cumsum(segment, axis=1)
+    order = None if segment is None else ops.cumsum(ops.cast(segment, "int32"), axis=1)
     fields = (index, segment, order, valid)
     query = TokenView(*(None if f is None else ops.expand_dims(f, 2) for f in fields))
     key = TokenView(*(None if f is None else ops.expand_dims(f, 1) for f in fields))
@@ -117,6 +120,9 @@ def combine(rules, query, key, window=None):
     Returns:
         A boolean tensor that broadcasts to ``(batch, T, S)``, or ``None`` when everything is visible.
     """
+    for rule in rules:
+        if reads_segments([rule]) and key.segment is None:
+            raise KerasSuError(f"The mask rule {rule!r} reads segment ids, but none were given. Pass segments=segment_ids in the call.")
     conditions = [get_rule(rule)(query, key) for rule in rules]
     if window is not None:
         conditions.append(ops.abs(query.index - key.index) < window)

@@ -40,6 +40,8 @@ class MultiHeadAttention(Layer):
         p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``), ``"t5_relative"`` (``(T, S, heads)``) or ``"typical_relative"``
             (``(T, S, key_size)``); the last two may have a batch axis in front.
         segments: segment ids ``(batch, T)`` for ``mask_mode``.
+        scores: scores ``(batch, heads, T, S)`` of the layers below, added to those of this layer and included in the returned ones
+            (RealFormer, arXiv 2012.11747).
 
     Returns:
         ``(batch, T, out_dim)``. A query without any visible key gets the output bias only. Padded queries are computed like others.
@@ -104,10 +106,13 @@ class MultiHeadAttention(Layer):
         dense.build(input_shape)
         return dense
 
-    def call(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, inputs_mask=None, training=None):
+    def call(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None):
         query, key, value, attention_bias, position = self._take_apart(inputs, a_bias, p_bias)
         key_mask = self._key_mask(mask if mask is not None else inputs_mask)
         allowed, bias = self._allowed(query, key, key_mask, attention_bias, segments)
+
+        if scores is not None:
+            bias = scores if bias is None else bias + ops.cast(scores, bias.dtype)
 
         query = self._split(self.q_dense(query), self.key_size)
         key = self._split(self.k_dense(key), self.key_size)
@@ -136,9 +141,11 @@ class MultiHeadAttention(Layer):
             training=training,
             return_scores=self.return_attention_scores,
         )
-        output, scores = result if self.return_attention_scores else (result, None)
+        output, own_scores = result if self.return_attention_scores else (result, None)
         output = self.o_dense(ops.reshape(output, (*ops.shape(output)[:2], self.heads * self.head_size)))
-        return [output, scores] if self.return_attention_scores else output
+        if not self.return_attention_scores:
+            return output
+        return [output, own_scores if scores is None else own_scores + ops.cast(scores, own_scores.dtype)]
 
     def _take_apart(self, inputs, a_bias, p_bias):
         """The five tensors behind the calling convention, ``None`` for those that are absent."""
@@ -200,10 +207,10 @@ class MultiHeadAttention(Layer):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         return [mask, None] if self.return_attention_scores else mask
 
-    def compute_output_spec(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, inputs_mask=None, training=None):
+    def compute_output_spec(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None):
         query, key, _, _, _ = self._take_apart(inputs, a_bias, p_bias)
         output = keras.KerasTensor((*query.shape[:2], self.out_dim), self.compute_dtype)
         if not self.return_attention_scores:
             return output
-        scores = (query.shape[0], self.heads, query.shape[1], key.shape[1])
-        return [output, keras.KerasTensor(scores, keras.backend.result_type(self.compute_dtype, "float32"))]
+        shape = (query.shape[0], self.heads, query.shape[1], key.shape[1])
+        return [output, keras.KerasTensor(shape, keras.backend.result_type(self.compute_dtype, "float32"))]

@@ -1,0 +1,200 @@
+"""The front door: from a configuration and a checkpoint to a model."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from keras_su.errors import KerasSuError, bad_value, listing
+from keras_su.models.config import Config, read_json
+from keras_su.models.graph import Graph, has_language_model
+from keras_su.models.handle import Transformer
+from keras_su.models.registry import family_of_config, find_family, list_models, rank_families
+from keras_su.models.spec import Mask, Spec
+from keras_su.weights.load import VocabularyRows
+from keras_su.weights.readers import open_checkpoint
+
+_RULES = {"lm": "causal", "unilm": "unilm"}
+
+
+def build_transformer_model(
+    config_path=None,
+    checkpoint_path=None,
+    model="bert",
+    application="encoder",
+    return_keras_model=True,
+    *,
+    keep_tokens=None,
+    compound_tokens=None,
+    additional_input_layers=None,
+    layer_norm_cond=None,
+    prefix="",
+    layers=None,
+    edit=None,
+    remat=None,
+    dtype=None,
+    name=None,
+    strict=True,
+    waive=(),
+    ignore_invalid_weights=False,
+    **overrides,
+):
+    """Build a model, and load its weights when a checkpoint is given.
+
+    Args:
+        config_path: a configuration file (Google, Hugging Face or bert4keras keys), a dictionary, a Hugging Face folder (its weights are
+            loaded, too), or ``None`` when ``overrides`` say everything.
+        checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, a dictionary
+            name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
+        model: family name (see :func:`list_models`), a :class:`~keras_su.models.registry.Family`, a :class:`~keras_su.models.spec.Spec`, a
+            function from a configuration to a Spec, or ``None`` to find out from ``config.json`` and, failing that, from the tensor names.
+        application: ``"encoder"``, ``"lm"`` (causal mask) or ``"unilm"`` (segment 0 bidirectional, the rest causal); the last two switch
+            the language model head on.
+        return_keras_model: ``False`` returns the :class:`~keras_su.models.handle.Transformer` handle instead of the ``keras.Model``.
+        keep_tokens: ids of the vocabulary to keep, in their new order.
+        compound_tokens: further tokens, each a list of (new) ids whose mean embedding it gets, or a pair ``(ids, weights)``.
+        additional_input_layers: Keras input, or a list of them, appended to the inputs of the model.
+        layer_norm_cond: Keras tensor that modulates every layer norm; see ``layer_norm_cond_hidden_size`` and ``..._act``.
+        prefix: put before every layer name, so that several models fit into one graph.
+        layers: dictionary of existing layers to share, by name.
+        edit: function ``Spec -> Spec`` applied before building.
+        remat: recompute activations in the backward pass: ``True``, a mode of ``keras.RematScope`` or a list of layer names.
+        dtype: dtype or policy of all layers; default is the global policy.
+        name: of the Keras model.
+        strict: raise when the checkpoint leaves a variable unfilled; ``False`` warns.
+        waive: regular expressions of variables or tensors that may be missing.
+        ignore_invalid_weights: bert4keras' name for ``strict=False``.
+        **overrides: settings that win over the configuration, e.g. ``num_hidden_layers=3``, ``with_pool=True``, ``with_nsp=True``,
+            ``with_mlm="linear"``, ``hierarchical_position=True``, ``custom_position_ids=True``, ``dropout_rate=0.3``.
+
+    Returns:
+        a functional ``keras.Model`` whose inputs are token ids, segment ids (and what was added), int32 ``(batch, length)``. Outputs: hidden
+        states ``(batch, length, hidden_size)`` without heads; otherwise pool ``(batch, hidden_size)`` or next-sentence probabilities
+        ``(batch, 2)``, then masked language model ``(batch, length, vocab_size)``. One output is a tensor, several are a list.
+
+    Raises:
+        KerasSuError: unknown names or settings, contradictory configurations.
+        CheckpointError: a file that cannot be read or does not fit.
+
+    >>> config = dict(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    >>> build_transformer_model(config, with_mlm="linear").output.shape
+    (None, None, 100)
+    """
+    values, folder = _read_config(config_path)
+    if checkpoint_path is None and folder is not None:
+        checkpoint_path = folder
+    family = _find_family(model, values, checkpoint_path)
+    spec, unknown = _make_spec(model, family, values, overrides, application)
+    rows = VocabularyRows(keep_tokens, compound_tokens)
+    if rows:
+        spec = replace(spec, vocab_size=rows.resize(spec.vocab_size))
+    if edit is not None:
+        spec = edit(spec)
+        if not isinstance(spec, Spec):
+            raise bad_value("edit returned", type(spec).__name__, "a Spec")
+
+    graph = Graph(
+        spec,
+        prefix=prefix,
+        layers=layers,
+        condition=layer_norm_cond,
+        extra_inputs=additional_input_layers,
+        name=name,
+        dtype=dtype,
+    )
+    _build(graph, remat)
+    handle = Transformer(graph, family, rows)
+    if checkpoint_path is not None:
+        _load(handle, checkpoint_path, strict and not ignore_invalid_weights, waive, unknown)
+    elif unknown:
+        warnings.warn(f"Unknown settings in the configuration: {listing(unknown)}.", stacklevel=2)
+    return handle.model if return_keras_model else handle
+
+
+def _read_config(config_path):
+    """Settings, and the folder they came from when a folder was given."""
+    if config_path is None:
+        return {}, None
+    if isinstance(config_path, Mapping):
+        return dict(config_path), None
+    path = Path(config_path)
+    if not path.is_dir():
+        return read_json(path), None
+    for candidate in ("config.json", "bert_config.json"):
+        if (path / candidate).is_file():
+            return read_json(path / candidate), path
+    others = sorted(p.name for p in path.glob("*.json"))
+    raise KerasSuError(f"The folder {str(path)!r} has no config.json or bert_config.json. It has: {listing(others) or 'no JSON file'}.")
+
+
+def _find_family(model, values, checkpoint_path):
+    if isinstance(model, Spec):
+        from keras_su.models.registry import Family
+
+        return Family(name="custom", spec=lambda config: model)
+    if model is not None:
+        return find_family(model)
+    family = family_of_config(values)
+    if checkpoint_path is not None:
+        with open_checkpoint(checkpoint_path) as reader:
+            ranked = rank_families(reader.names())
+        best = ranked[0][-1] if ranked and ranked[0][0] > 0.5 else None
+        # Published configurations name the wrong model_type now and then; the tensors do not lie.
+        if family is None or (best is not None and all(row[-1] is not family or row[0] < 0.5 for row in ranked)):
+            family = best or family
+    if family is None:
+        kind = values.get("model_type")
+        told = f"model_type={kind!r} is not known" if kind else "the configuration names no model_type"
+        raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 40)}.")
+    return family
+
+
+def _make_spec(model, family, values, overrides, application):
+    family.check_application(application)
+    if isinstance(model, Spec):
+        if overrides:
+            raise KerasSuError(f"Settings {listing(overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=.")
+        spec, unknown = model, []
+    else:
+        config = Config(values, overrides, family.name, application)
+        spec = family.spec(config)
+        unknown = config.done()
+    if application in _RULES:
+        if not has_language_model(spec):
+            raise KerasSuError(f"application={application!r} needs a language model head, which this specification lacks. Add MaskedLM to its heads.")
+        spec = replace(spec, mask=Mask(rules=(_RULES[application],)))
+    return spec, unknown
+
+
+def _build(graph, remat):
+    if not remat:
+        return graph.build()
+    if remat is True:
+        scope = keras.RematScope(mode="full")
+    elif isinstance(remat, str):
+        scope = keras.RematScope(mode=remat)
+    else:
+        scope = keras.RematScope(mode="list_of_layers", layer_names=list(remat))
+    with scope:
+        return graph.build()
+
+
+def _load(handle, checkpoint_path, strict, waive, unknown_settings):
+    def better():
+        with open_checkpoint(checkpoint_path) as reader:
+            ranked = rank_families(reader.names())
+        if not ranked or ranked[0][0] < 0.5:
+            return "  No registered family explains the tensor names of the file."
+        _, found, total, family = ranked[0]
+        if family is handle.family:
+            return ""
+        return f"  Best fit among the registered families: {family.name!r} ({found} of {total} names)."
+
+    report = handle.load_weights_from_checkpoint(checkpoint_path, strict=strict, waive=waive, alternatives=better)
+    if report is None:
+        return
+    report.settings = unknown_settings
+    if not report.complete or report.unused or report.settings:
+        warnings.warn(str(report), stacklevel=3)

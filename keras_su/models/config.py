@@ -1,0 +1,128 @@
+"""Reading a model configuration so that nothing in it is overlooked.
+
+Every key ends in one of four ways: read by the family; known not to change the computation; known to change it, and then an error when the
+family has no such feature; unknown, and then a warning for a key of a file and an error for a keyword of the caller.
+"""
+
+import json
+from pathlib import Path
+
+from keras_su.errors import KerasSuError, did_you_mean, listing, nearest
+
+REQUIRED = object()
+
+# Keys of configuration files that say nothing about the computation of an encoder or decoder.
+_SILENT = {
+    "_commit_hash", "_name_or_path", "_num_labels", "architectures", "author", "auto_map", "bad_words_ids", "bos_token_id",
+    "chunk_size_feed_forward", "classifier_dropout", "cls_token_id", "decoder_start_token_id", "directionality",
+    "early_stopping", "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label", "initializer_range", "keys_to_ignore_at_inference",
+    "label2id", "language", "length_penalty", "max_length", "min_length", "mlm_probability", "model_type", "name", "no_repeat_ngram_size",
+    "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past", "output_scores",
+    "pad_token_id", "pooler_dropout", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type", "prefix", "problem_type", "pruned_heads", "repetition_penalty", "return_dict",
+    "return_dict_in_generate", "sep_token_id", "task_specific_params", "temperature", "tokenizer_class", "top_k", "top_p", "torch_dtype",
+    "torchscript", "transformers_version", "typical_p", "use_bfloat16", "use_cache", "vocab_file", "do_sample", "dtype", "diversity_penalty",
+    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id", "num_beam_groups",
+    "remove_invalid_values", "suppress_tokens", "begin_suppress_tokens", "tf_legacy_loss", "is_encoder_decoder", "mask_token_id", "unk_token_id",
+}  # fmt: skip
+
+# Keys that do change the computation, with the values at which they do not.
+_NEUTRAL = {
+    "add_cross_attention": (False,),
+    "cross_attention_hidden_size": (None,),
+    "embedding_scale": (None, 1, 1.0),
+    "hidden_dropout": (),
+    "is_decoder": (False,),
+    "layer_norm_type": ("postln",),
+    "ln_type": ("postln",),
+    "position_embedding_type": ("absolute", None),
+    "rope_scaling": (None,),
+    "sliding_window": (None,),
+    "tie_encoder_decoder": (False,),
+    "tie_word_embeddings": (True,),
+    "use_task_id": (False,),
+    "task_type_vocab_size": (None, 0),
+}
+
+
+def read_json(path):
+    """The dictionary in a JSON file, with an error that names the file when it is not one."""
+    path = Path(path)
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
+        hint = f" JSON files there: {listing(beside)}." if beside else ""
+        raise KerasSuError(f"No configuration file {str(path)!r}.{hint}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise KerasSuError(f"{str(path)!r} is not a JSON configuration: {error}.") from error
+    if not isinstance(values, dict):
+        raise KerasSuError(f"{str(path)!r} holds a {type(values).__name__}, expected a JSON object with settings.")
+    return values
+
+
+class Config:
+    """Settings of a file and of the caller, who wins; remembers which were read.
+
+    Args:
+        values: dictionary of the configuration file.
+        overrides: keyword arguments of the caller.
+        family: name of the model family, for messages.
+        application: ``"encoder"``, ``"lm"`` or ``"unilm"``; the last two want a language model head.
+    """
+
+    def __init__(self, values, overrides=None, family="?", application="encoder"):
+        self.values = dict(values)
+        self.overrides = dict(overrides or {})
+        self.family = family
+        self.application = application
+        self._read = set()
+        self._names = set()
+
+    def read(self, *names, default=REQUIRED):
+        """The value of the first of several aliases that is present and not ``None``; the caller's keywords come first.
+
+        Raises:
+            KerasSuError: no alias is present and there is no default.
+        """
+        self._names.update(names)
+        for source in (self.overrides, self.values):
+            for name in names:
+                if source.get(name) is not None:
+                    self._read.update(names)
+                    return source[name]
+        self._read.update(names)
+        if default is REQUIRED:
+            aliases = f" (also called {', '.join(names[1:])})" if names[1:] else ""
+            raise KerasSuError(f"The configuration of model {self.family!r} lacks {names[0]!r}{aliases}.{self._nearest(names[0])}")
+        return default
+
+    def _nearest(self, name):
+        found = nearest(name, [*self.overrides, *self.values])
+        return f" It has {found[0]!r}: is that what was meant?" if found else ""
+
+    def done(self):
+        """Check that every setting found its use.
+
+        Returns:
+            Names of settings of the file that are unknown, for the load report.
+
+        Raises:
+            KerasSuError: an unread keyword, or a setting that the family cannot honour.
+        """
+        for name in self.overrides:
+            if name not in self._read:
+                hint = did_you_mean(name, self._names) or f" Settings: {listing(sorted(self._names), 60)}."
+                raise KerasSuError(f"Unused setting {name!r} for model {self.family!r}.{hint}")
+        unknown = []
+        for name, value in self.values.items():
+            if name in self._read or name in _SILENT:
+                continue
+            if name not in _NEUTRAL:
+                unknown.append(name)
+            elif value not in _NEUTRAL[name]:
+                raise KerasSuError(
+                    f"The configuration sets {name}={value!r}, which model {self.family!r} does not compute (it knows {name} = "
+                    f"{' or '.join(repr(v) for v in _NEUTRAL[name])}). Is this file of another family?"
+                )
+        return unknown

@@ -1,0 +1,157 @@
+"""What ``build_transformer_model(..., return_keras_model=False)`` returns: the model together with what it was made from."""
+
+import keras
+
+from keras_su import initializers
+from keras_su.errors import KerasSuError, bad_value
+from keras_su.weights.load import VocabularyRows, dump, load
+from keras_su.weights.readers import open_checkpoint
+from keras_su.weights.writers import write_hf_folder, write_tf_bundle
+
+
+class Transformer:
+    """A built model with its description.
+
+    Attributes:
+        model: the ``keras.Model``.
+        inputs, outputs: lists of its Keras tensors; ``input`` and ``output`` are bare when there is one.
+        layers: dictionary of its layers by (prefixed) name.
+        spec: the :class:`~keras_su.models.spec.Spec`.
+        family: the :class:`~keras_su.models.registry.Family`.
+        report: :class:`~keras_su.weights.report.LoadReport` of the last checkpoint, or ``None``.
+    """
+
+    def __init__(self, graph, family, rows=None):
+        self.graph = graph
+        self.family = family
+        self.rows = rows or VocabularyRows()
+        self.report = None
+
+    model = property(lambda self: self.graph.model)
+    spec = property(lambda self: self.graph.spec)
+    inputs = property(lambda self: self.graph.inputs)
+    outputs = property(lambda self: self.graph.outputs)
+    layers = property(lambda self: self.graph.layers)
+    input = property(lambda self: _bare(self.graph.inputs))
+    output = property(lambda self: _bare(self.graph.outputs))
+    num_hidden_layers = property(lambda self: self.spec.num_layers)
+    hidden_size = property(lambda self: self.spec.hidden_size)
+
+    @property
+    def initializer(self):
+        """A fresh initializer as the model's own kernels had, for layers put on top."""
+        return initializers.get(self.spec.initializer.config())
+
+    def outputs_of(self, name):
+        """All outputs of a layer in call order; a layer that is shared by several blocks has several.
+
+        >>> bert.outputs_of("Transformer-11-FeedForward-Norm")[-1]  # doctest: +SKIP
+        """
+        layer = self.graph.apply(None, name=name)
+        return [node.outputs[0] if len(node.outputs) == 1 else list(node.outputs) for node in layer._inbound_nodes]
+
+    def variables(self):
+        """Our variables by path without the prefix: what name tables speak about."""
+        found = {}
+        for layer in self.layers.values():
+            for variable in layer.variables:
+                path = variable.path.removeprefix(self.graph.prefix)
+                if not isinstance(layer, keras.layers.Dropout) and "seed_generator" not in path:
+                    found[path] = variable
+        return found
+
+    def load_weights_from_checkpoint(self, checkpoint, *, strict=True, waive=(), alternatives=None):
+        """Fill the model from a checkpoint of any format that :func:`keras_su.weights.open_checkpoint` reads.
+
+        ``keep_tokens`` and ``compound_tokens`` of the build apply when the file holds the full vocabulary; a file with the reduced
+        vocabulary (weights saved from this model) is taken as it is.
+
+        Returns:
+            the :class:`~keras_su.weights.report.LoadReport`, also kept as ``report``.
+        """
+        with open_checkpoint(checkpoint) as reader:
+            if reader.format == "keras":
+                self.report = load_layer_wise(self, reader)
+            elif reader.format == "keras3":
+                self.model.load_weights(checkpoint)
+            else:
+                if not self.family.maps:
+                    raise KerasSuError(f"Model {self.family.name!r} has no name tables, so only Keras weight files can be loaded into it.")
+                self.report = load(
+                    self.variables(),
+                    reader,
+                    self.family.maps,
+                    family=self.family.name,
+                    rows=self._rows_for(reader),
+                    waive=waive,
+                    strict=strict,
+                    alternatives=alternatives,
+                )
+        return self.report
+
+    def _rows_for(self, reader):
+        """The selection of rows, unless the file has the model's vocabulary already."""
+        if not self.rows:
+            return None
+        for name_map in self.family.maps:
+            token = name_map.canonical(reader.names()).get(name_map.rows["Embedding-Token/embeddings"].name)
+            if token is not None and reader.shape(token)[0] == self.spec.vocab_size:
+                return None
+        return self.rows
+
+    def tensors(self, format="tf"):
+        """Iterate over the ``(name, array)`` pairs of a checkpoint; ``format`` is ``"tf"`` or ``"torch"``."""
+        for name_map in self.family.maps:
+            if name_map.format == format:
+                return dump(self.variables(), name_map)
+        known = [name_map.format for name_map in self.family.maps]
+        raise bad_value(f"checkpoint format of {self.family.name}", format, " or ".join(map(repr, known)) or "none, the family has no tables")
+
+    def save_weights_as_checkpoint(self, path):
+        """Write a TF checkpoint with the family's public tensor names, without TensorFlow."""
+        write_tf_bundle(path, self.tensors("tf"))
+
+    def save_pretrained(self, folder, vocab=None):
+        """Write a Hugging Face folder: ``config.json``, ``model.safetensors`` and, if given, ``vocab.txt``.
+
+        Args:
+            folder: where to.
+            vocab: path of a vocabulary file, or the tokens in order.
+        """
+        if self.family.config is None:
+            raise KerasSuError(f"Model {self.family.name!r} has no Hugging Face layout.")
+        write_hf_folder(folder, self.family.config(self.spec), self.tensors("torch"), vocab=vocab)
+
+
+def load_layer_wise(handle, reader):
+    """Weights that Keras 2 saved layer by layer: our layers have the names and the weight order of bert4keras."""
+    from keras_su.errors import CheckpointError
+    from keras_su.weights.report import LoadReport
+
+    report = LoadReport(source=str(reader.path), family=handle.family.name, table="keras layers")
+    stored = {name: tensors for name, tensors in reader.layers().items() if tensors}
+    values = {}
+    for name, layer in handle.layers.items():
+        weights = [w for w in layer.weights if "seed_generator" not in w.path]
+        if not weights:
+            continue
+        tensors = stored.pop(name, None)
+        if tensors is None:
+            report.missing.append((name, name))
+            continue
+        shapes = [tuple(reader.shape(t)) for t in tensors]
+        if shapes != [tuple(w.shape) for w in weights]:
+            report.mismatched.append((name, [tuple(w.shape) for w in weights], shapes))
+            continue
+        values.update({w.path: (w, t) for w, t in zip(weights, tensors)})
+    report.unused = list(stored)
+    report.loaded = len(values)
+    if not report.complete:
+        raise CheckpointError(str(report))
+    for weight, tensor in values.values():
+        weight.assign(reader.read(tensor))
+    return report
+
+
+def _bare(items):
+    return items[0] if len(items) == 1 else items

@@ -1,0 +1,184 @@
+"""From a file into a model, and back."""
+
+import re
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_su.errors import CheckpointError, KerasSuError, bad_value
+from keras_su.weights.report import LoadReport
+
+
+class VocabularyRows:
+    """Which rows of a vocabulary a model keeps, and which it makes from several.
+
+    Args:
+        keep_tokens: row numbers to keep, in their new order; ``None`` keeps all.
+        compound_tokens: for each further token, a list of (new) row numbers whose mean it becomes, or a pair ``(numbers, weights)``.
+
+    >>> rows = VocabularyRows([2, 0], [[0, 1]])
+    >>> rows.select(np.array([[1.0], [2.0], [3.0]])).tolist()
+    [[3.0], [1.0], [2.0]]
+    """
+
+    def __init__(self, keep_tokens=None, compound_tokens=None):
+        self.keep_tokens = None if keep_tokens is None else [int(i) for i in keep_tokens]
+        self.compound_tokens = [item if isinstance(item, tuple) else (item, [1] * len(item)) for item in compound_tokens or []]
+
+    def __bool__(self):
+        return self.keep_tokens is not None or bool(self.compound_tokens)
+
+    def resize(self, vocab_size):
+        """The vocabulary size that is left of ``vocab_size``, after checking every number."""
+        _check_rows("keep_tokens", self.keep_tokens or [], vocab_size)
+        kept = vocab_size if self.keep_tokens is None else len(self.keep_tokens)
+        for numbers, weights in self.compound_tokens:
+            _check_rows("compound_tokens", numbers, kept)
+            if len(numbers) != len(weights) or not numbers:
+                raise bad_value("compound_tokens", (numbers, weights), "as many weights as tokens, at least one")
+        return kept + len(self.compound_tokens)
+
+    def select(self, array):
+        """The rows of ``array`` (axis 0) as the model wants them."""
+        return self.compose(array if self.keep_tokens is None else array[self.keep_tokens])
+
+    def compose(self, array):
+        """Append the compound rows to kept ones."""
+        if not self.compound_tokens:
+            return array
+        wide = array.astype(np.promote_types(array.dtype, "float32"))
+        extra = [np.average(wide[list(numbers)], axis=0, weights=weights) for numbers, weights in self.compound_tokens]
+        return np.concatenate([wide, np.stack(extra).astype(wide.dtype)], axis=0)
+
+
+def _check_rows(what, numbers, size):
+    wrong = [n for n in numbers if not 0 <= int(n) < size]
+    if wrong:
+        raise bad_value(what, wrong[0], f"token ids from 0 to {size - 1}")
+
+
+def choose_map(reader, maps):
+    """The name table that fits the file best, among those of its dialect."""
+    fitting = [name_map for name_map in maps if name_map.format == reader.format] or list(maps)
+    names = reader.names()
+    return max(fitting, key=lambda name_map: name_map.score(names)[0])
+
+
+def plan(variables, reader, name_map, rows, report, waive=()):
+    """Match variables with tensors; fills the failures into ``report``.
+
+    Args:
+        variables: dictionary our path -> Keras variable.
+        reader: the opened file.
+        name_map: its name table.
+        rows: :class:`VocabularyRows`.
+        report: receives what is missing, mismatched, unused.
+        waive: regular expressions of variables or tensors that may stay unfilled.
+
+    Returns:
+        list of ``(variable, source, name in the file)``.
+    """
+    canonical = name_map.canonical(reader.names())
+    steps, used = [], set()
+    for path, variable in variables.items():
+        source = name_map.find(path)
+        if source is None or name_map.keeps_initial_value(path):
+            report.initial.append(path)
+            if source is None and not name_map.keeps_initial_value(path) and not _waived(path, waive):
+                report.missing.append((path, "(this family has no name for it in this kind of file)"))
+            continue
+        if source.name not in canonical:
+            if _waived(path, waive) or _waived(source.name, waive):
+                report.initial.append(path)
+            else:
+                report.missing.append((path, source.name))
+            continue
+        name = canonical[source.name]
+        used.add(source.name)
+        given = tuple(reader.shape(name))
+        if source.vocabulary and rows:
+            given = (_resized(rows, given[0]), *given[1:])
+        given = source.shape(given)
+        if given != tuple(variable.shape):
+            if _waived(path, waive):
+                report.initial.append(path)
+            else:
+                report.mismatched.append((path, tuple(variable.shape), given))
+            continue
+        steps.append((variable, source, name))
+    report.unused = [name for name in canonical if name not in used and not name_map.knows(name)]
+    report.names = list(canonical)
+    return steps
+
+
+def _resized(rows, size):
+    try:
+        return rows.resize(size)
+    except KerasSuError as error:
+        raise CheckpointError(f"The vocabulary of the file has {size} tokens. {error}") from error
+
+
+def _waived(name, patterns: Sequence[str]):
+    return any(re.search(pattern, name) for pattern in patterns)
+
+
+def execute(steps, reader, rows, report):
+    """Read and assign, one tensor at a time. Trainable or not makes no difference."""
+    for variable, source, name in steps:
+        partial = rows.keep_tokens if source.vocabulary else None
+        array = reader.read(name, rows=partial)
+        if source.vocabulary:
+            array = rows.compose(array)
+        if array.dtype.name != variable.dtype and array.dtype.name != "float64":
+            report.casts[array.dtype.name] = report.casts.get(array.dtype.name, 0) + 1
+        if array.dtype.name == "bfloat16":  # not every backend takes ml_dtypes arrays
+            array = array.astype("float32")
+        variable.assign(source.forward(array))
+    report.loaded = len(steps)
+
+
+def load(variables, reader, maps, *, family="?", rows=None, waive=(), strict=True, alternatives=None):
+    """Fill variables from a file.
+
+    Args:
+        variables: dictionary our path -> Keras variable.
+        reader: an open :class:`~keras_su.weights.readers.Reader`.
+        maps: name tables of the family.
+        family: its name, for messages.
+        rows: :class:`VocabularyRows`, or ``None``.
+        waive: regular expressions of variables that may keep their initial values.
+        strict: raise when something is missing; otherwise the caller looks at the report.
+        alternatives: function without arguments that names a family which fits the file, for the error.
+
+    Returns:
+        :class:`~keras_su.weights.report.LoadReport`.
+
+    Raises:
+        CheckpointError: ``strict``, and a variable is missing or has another shape. Nothing has been assigned then.
+    """
+    rows = rows or VocabularyRows()
+    name_map = choose_map(reader, maps)
+    report = LoadReport(source=str(reader.path), family=family, table=name_map.format)
+    steps = plan(variables, reader, name_map, rows, report, waive)
+    if not report.complete:
+        report.loaded = len(steps)
+        report.fits_better = alternatives() if alternatives else ""
+        if strict:
+            raise CheckpointError(str(report))
+    execute(steps, reader, rows, report)
+    return report
+
+
+def dump(variables, name_map):
+    """Iterate over ``(tensor name, array)`` pairs of a checkpoint in the dialect of ``name_map``.
+
+    Raises:
+        CheckpointError: a variable has no name in that dialect.
+    """
+    for path, variable in variables.items():
+        source = name_map.find(path)
+        if source is None:
+            raise CheckpointError(f"{path} has no name in {name_map.format} checkpoints of this family, so the model cannot be written as one.")
+        array = keras.ops.convert_to_numpy(variable.value if hasattr(variable, "value") else variable)
+        yield source.name, source.backward(array)

@@ -1,0 +1,184 @@
+"""Name tables: which variable of ours is which tensor of a checkpoint. One table serves loading and saving.
+
+Tables are written with two small helpers, because a dialect follows rules: in a TF file ``x/kernel`` is stored as it is; in a torch file it is
+``x.weight`` and transposed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from keras_su.weights.transforms import Transpose
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor of a file.
+
+    Args:
+        name: its name; ``{i}`` stands for the layer number.
+        operations: reversible operations between file and model, in loading order.
+        vocabulary: axis 0 (in the file) counts tokens, so ``keep_tokens`` and ``compound_tokens`` apply.
+    """
+
+    name: str
+    operations: tuple = ()
+    vocabulary: bool = False
+
+    def at(self, index):
+        """The source of layer ``index``."""
+        return self if index is None else replace(self, name=self.name.replace("{i}", str(index)))
+
+    def forward(self, array):
+        """File to model."""
+        for operation in self.operations:
+            array = operation.forward(array)
+        return array
+
+    def backward(self, array):
+        """Model to file."""
+        for operation in reversed(self.operations):
+            array = operation.backward(array)
+        return array
+
+    def shape(self, shape):
+        """Shape in the model of the tensor whose shape in the file is ``shape``."""
+        for operation in self.operations:
+            shape = operation.shape(shape)
+        return tuple(shape)
+
+
+_LAYER = re.compile(r"(?<=Transformer-)\d+(?=-)")
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class NameMap:
+    """The table of one dialect.
+
+    Args:
+        format: ``"tf"`` or ``"torch"``.
+        rows: our variable path -> :class:`Source`; ``{i}`` stands for the layer number on both sides.
+        root: torch prefix of the base model (``"bert."``), which files saved from the base class lack.
+        ignore: regular expressions of tensors that carry no parameters of the family: optimizer slots, buffers, tied duplicates.
+        optional: regular expressions of our variables that no file has; they keep their initial values.
+    """
+
+    format: str
+    rows: Mapping[str, Source]
+    root: str = ""
+    ignore: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        patterns = {source.name: re.compile(re.escape(source.name).replace(r"\{i\}", r"(\d+)") + "$") for source in self.rows.values()}
+        object.__setattr__(self, "_patterns", patterns)
+
+    def find(self, path):
+        """The source of our variable ``path``, or ``None``.
+
+        >>> table = NameMap("tf", {"Transformer-{i}-FeedForward/output/bias": Source("layer_{i}/output/dense/bias")})
+        >>> table.find("Transformer-3-FeedForward/output/bias").name
+        'layer_3/output/dense/bias'
+        """
+        layer = _LAYER.search(path)
+        row = self.rows.get(_LAYER.sub("{i}", path))
+        return None if row is None else row.at(layer and layer[0])
+
+    def keeps_initial_value(self, path):
+        """Whether no file is expected to hold our variable ``path``."""
+        return any(re.fullmatch(pattern, path) for pattern in self.optional)
+
+    def knows(self, name):
+        """Whether the (canonical) tensor ``name`` has a place in this family, used by a particular model or not."""
+        return any(pattern.match(name) for pattern in self._patterns.values()) or self.ignores(name)
+
+    def ignores(self, name):
+        """Whether the tensor ``name`` carries no parameters of the family."""
+        return any(re.search(pattern, name) for pattern in self.ignore)
+
+    def canonical(self, names):
+        """The names of a file as this table spells them.
+
+        Undoes what is known to happen to names in the wild: wrappers (``module.``, ``model.``), a missing root (``bert.``), TF-Hub's ``module/``,
+        ``:0``, and ``gamma``/``beta`` for the weight and bias of torch layer norms.
+
+        Returns:
+            dictionary canonical name -> name in the file.
+        """
+        plain = {name: name for name in names}
+        if self.format == "tf":
+            return {re.sub(r":0$", "", name).removeprefix("module/"): name for name in plain}
+        result = {}
+        outer = self._outer_prefix(names)
+        bare = not any(name.startswith(outer + self.root) for name in names)
+        for name in plain:
+            short = name.removeprefix(outer)
+            if bare and any(pattern.match(self.root + _modern(short)) for pattern in self._patterns.values()):
+                short = self.root + short
+            result[_modern(short)] = name
+        return result
+
+    def _outer_prefix(self, names):
+        """What stands before the root in every name of the body, e.g. ``"module."``."""
+        if not self.root:
+            return ""
+        first = next(iter(self._patterns)).removeprefix(self.root)  # by convention the token table, which every file has
+        for name in names:
+            if name.endswith(first):
+                return name[: -len(first)].removesuffix(self.root)
+        return ""
+
+    def score(self, names):
+        """How well the table fits a file: the harmonic mean of the share of rows found and the share of tensors explained.
+
+        Returns:
+            ``(score, rows found, rows)``; layer numbers are folded.
+        """
+        canonical = [name for name in self.canonical(names) if not self.ignores(name)]
+        folded = {_NUMBER.sub("{i}", name) for name in canonical}
+        rows = {_NUMBER.sub("{i}", name) for name in self._patterns}
+        found = len(rows & folded)
+        explained = sum(any(pattern.match(name) for pattern in self._patterns.values()) for name in canonical)
+        if not found or not canonical:
+            return 0.0, found, len(rows)
+        recall, precision = found / len(rows), explained / len(canonical)
+        return 2 * recall * precision / (recall + precision), found, len(rows)
+
+
+def _modern(name):
+    """``LayerNorm.gamma`` is what transformers once called ``LayerNorm.weight``."""
+    return re.sub(r"(norm\w*|ln_\w+)\.gamma$", r"\1.weight", re.sub(r"(norm\w*|ln_\w+)\.beta$", r"\1.bias", name, flags=re.I), flags=re.I)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a kind of file spells the tensors of common layers. Each method returns rows of a table."""
+
+    format: str
+
+    @property
+    def _is_torch(self):
+        return self.format == "torch"
+
+    def dense(self, ours, theirs, bias=True):
+        """A dense layer."""
+        if self._is_torch:
+            rows = {f"{ours}/kernel": Source(f"{theirs}.weight", (Transpose(),)), f"{ours}/bias": Source(f"{theirs}.bias")}
+        else:
+            rows = {f"{ours}/kernel": Source(f"{theirs}/kernel"), f"{ours}/bias": Source(f"{theirs}/bias")}
+        return rows if bias else {f"{ours}/kernel": rows[f"{ours}/kernel"]}
+
+    def norm(self, ours, theirs):
+        """A layer norm with scale and offset."""
+        beta, gamma = (f"{theirs}.bias", f"{theirs}.weight") if self._is_torch else (f"{theirs}/beta", f"{theirs}/gamma")
+        return {f"{ours}/beta": Source(beta), f"{ours}/gamma": Source(gamma)}
+
+    def table(self, ours, theirs, vocabulary=False):
+        """An embedding table."""
+        return {f"{ours}/embeddings": Source(f"{theirs}.weight" if self._is_torch else theirs, vocabulary=vocabulary)}
+
+
+TF = Dialect("tf")
+TORCH = Dialect("torch")
