@@ -88,7 +88,7 @@ class TokenizerBase:
         tokens = self._surrounded(self._translated(text), self._token_start, self._token_end)
         if maxlen is None:
             return tokens
-        ((start, stop),) = self._slices([tokens], checked_length("maxlen", maxlen), "right")
+        ((start, stop),) = self._slices([tokens], [self._body(tokens)], checked_length("maxlen", maxlen), "right")
         return tokens[:start] + tokens[stop:]
 
     def encode(
@@ -133,24 +133,33 @@ class TokenizerBase:
             if maxlen is not None:
                 raise errors.bad_value("max_length", max_length, "nothing, since maxlen (its newer name) is given too")
             maxlen = max_length
-        texts = {"first_text": first_text} if second_text is None else {"first_text": first_text, "second_text": second_text}
-        sequences = [self._tokens_of(name, text) for name, text in texts.items()]
-        offsets = [self._offsets_of(name, text) for name, text in texts.items()] if return_offsets else None
-        drops_start = len(sequences) == 2 and pattern == "S*E*E" and sequences[1][:1] == [self._token_start]
+        first, body = self._ids_of("first_text", first_text)
+        sequences, bodies = [first], [body]
+        drops_start = 0
+        if second_text is not None:
+            second, body = self._ids_of("second_text", second_text)
+            drops_start = body[0] if pattern == "S*E*E" else 0
+            sequences.append(second)
+            bodies.append(body)
+        spans = None
+        if return_offsets:
+            spans = [self._offsets_of("first_text", first_text), self._offsets_of("second_text", second_text)]
         if maxlen is not None:
             # The start token that the pattern drops afterwards takes no room.
-            limit = checked_length("maxlen", maxlen) + drops_start
-            slices = self._slices(sequences, limit, check_truncate_from(truncate_from), drops_start)
-            sequences = [tokens[:start] + tokens[stop:] for tokens, (start, stop) in zip(sequences, slices)]
+            limit = checked_length("maxlen", maxlen)
+            slices = self._slices(sequences, bodies, limit, check_truncate_from(truncate_from), drops_start)
+            sequences = [ids[:start] + ids[stop:] for ids, (start, stop) in zip(sequences, slices)]
             if return_offsets:
-                offsets = [spans[:start] + spans[stop:] for spans, (start, stop) in zip(offsets, slices)]
-        if drops_start:
-            sequences[1] = sequences[1][1:]
-            if return_offsets:
-                offsets[1] = offsets[1][1:]
-        token_ids = self.tokens_to_ids(sequences[0] if second_text is None else sequences[0] + sequences[1])
-        segment_ids = [0] * len(sequences[0]) + [1] * (len(token_ids) - len(sequences[0]))
-        return (token_ids, segment_ids, sum(offsets, [])) if return_offsets else (token_ids, segment_ids)
+                spans = [offsets[:start] + offsets[stop:] for offsets, (start, stop) in zip(spans, slices)]
+        token_ids = sequences[0]
+        segment_ids = [0] * len(token_ids)
+        if second_text is not None:
+            second = sequences[1][drops_start:]
+            token_ids = token_ids + second
+            segment_ids += [1] * len(second)
+        if return_offsets:
+            return token_ids, segment_ids, spans[0] + spans[1][drops_start:]
+        return token_ids, segment_ids
 
     def encode_batch(
         self,
@@ -224,38 +233,49 @@ class TokenizerBase:
         stop = len(tokens) - int(self._token_end is not None and tokens[-1:] == [self._token_end])
         return start, max(start, stop)
 
-    def _slices(self, sequences, limit, truncate_from, dropped=0):
-        bodies = [self._body(tokens) for tokens in sequences]
-        fixed = sum(len(tokens) - stop + start for tokens, (start, stop) in zip(sequences, bodies))
+    def _slices(self, sequences, bodies, maxlen, truncate_from, dropped=0):
+        """What to cut out of each sequence so that, without ``dropped`` of their tokens, they have ``maxlen`` together."""
+        limit = maxlen + dropped
+        fixed = sum(len(items) - stop + start for items, (start, stop) in zip(sequences, bodies))
         if fixed > limit:
-            raise errors.bad_value("maxlen", limit - dropped, f"at least {fixed - dropped}, the number of special tokens")
+            raise errors.bad_value("maxlen", maxlen, f"at least {fixed - dropped}, the number of special tokens")
         return truncate(sequences, bodies, limit, truncate_from)
 
-    def _tokens_of(self, name, text):
+    def _text_ids(self, text):
+        """Ids of a text without special tokens around them; the hook for a faster road than through tokens."""
+        return self.tokens_to_ids(self._translated(text))
+
+    def _ids_of(self, name, text):
+        """Ids of a text with its special tokens, or of tokens; and the bounds of those that truncation may take."""
         if isinstance(text, str):
-            for token, index, argument in (
-                (self._token_start, self._token_start_id, "token_start"),
-                (self._token_end, self._token_end_id, "token_end"),
-            ):
-                if token is not None and index is None:
-                    raise errors.KerasSuError(
-                        f"The vocabulary has no {token!r}, which {argument} puts around every text. "
-                        f"Expected one of its tokens: pass {argument}=, or {argument}=None for nothing."
-                    )
-            return self._surrounded(self._translated(text), self._token_start, self._token_end)
+            ids = self._surrounded(self._text_ids(text), self._end_token_id("start"), self._end_token_id("end"))
+            return ids, (int(self._token_start is not None), len(ids) - int(self._token_end is not None))
         if not isinstance(text, (list, tuple)) or not all(isinstance(token, str) for token in text):
             hint = "; several texts or pairs at once go to encode_batch" if isinstance(text, (list, tuple)) else ""
             raise errors.bad_value(name, text, f"a text (str) or the list of one text's tokens{hint}")
-        if text and not any(self._knows(token) for token in text) and any(len(self._tokenize(token)) > 1 for token in text):
+        tokens = list(text)
+        if tokens and not any(self._knows(token) for token in tokens) and any(len(self._tokenize(token)) > 1 for token in tokens):
             raise errors.bad_value(
-                name, list(text), "a text or the tokens of one text; this looks like a list of texts, which goes to encode_batch"
+                name, tokens, "a text or the tokens of one text; this looks like a list of texts, which goes to encode_batch"
             )
-        return list(text)
+        return self.tokens_to_ids(tokens), self._body(tokens)
+
+    def _end_token_id(self, role):
+        token = getattr(self, f"_token_{role}")
+        if token is None:
+            return None
+        if not self._knows(token):
+            raise errors.KerasSuError(
+                f"The vocabulary has no {token!r}, which token_{role} puts around every text. "
+                f"Expected one of its tokens: pass token_{role}=, or token_{role}=None for nothing."
+            )
+        return self.token_to_id(token)
 
     def _offsets_of(self, name, text):
-        if not isinstance(text, str):
+        if text is not None and not isinstance(text, str):
             raise errors.bad_value(name, text, "a text (str) when return_offsets is set: tokens have no positions")
-        return self.offsets(text)
+        return [] if text is None else self.offsets(text)
 
     def _knows(self, token):
+        """Whether the vocabulary has the token."""
         raise NotImplementedError

@@ -1,5 +1,7 @@
 """Greedy longest-match cutting of words into pieces, remembered word by word."""
 
+from keras_su.tokenizers.text import SELF_STANDING, resolve_context, words
+
 CACHED_WORDS = 1 << 16
 
 
@@ -18,7 +20,6 @@ class WordPieces(dict):
     def __init__(self, token_dict, word_maxlen):
         super().__init__()
         self.token_dict, self.word_maxlen = token_dict, word_maxlen
-        self.vocabulary_size = len(token_dict)
 
     def __missing__(self, word):
         if len(self) >= CACHED_WORDS:
@@ -44,3 +45,67 @@ class WordPieces(dict):
 
     def __reduce__(self):  # what is remembered does not travel to other processes
         return WordPieces, (self.token_dict, self.word_maxlen)
+
+
+class WordIds(dict):
+    """Word -> the ids of its pieces, remembered like `WordPieces`.
+
+    Args:
+        pieces: the `WordPieces` that cut words.
+        unk_id: id of pieces that the vocabulary lacks.
+    """
+
+    def __init__(self, pieces, unk_id):
+        super().__init__()
+        self.pieces, self.unk_id = pieces, unk_id
+
+    def __missing__(self, word):
+        if len(self) >= CACHED_WORDS:
+            self.clear()
+        ids = self[word] = tuple(self.pieces.token_dict.get(piece, self.unk_id) for piece in self.pieces.cut(word))
+        return ids
+
+    def __reduce__(self):
+        return WordIds, (self.pieces, self.unk_id)
+
+
+class TextIds:
+    """Ids of whole texts: one look-up per self-standing character, one per word of everything else.
+
+    Args:
+        pieces: the `WordPieces` that cut words.
+        unk_id: id of pieces that the vocabulary lacks.
+        lower: whether texts are lower-cased.
+    """
+
+    def __init__(self, pieces, unk_id, lower):
+        self.lower = lower
+        self.of_words = WordIds(pieces, unk_id)
+        self.of_characters = SelfStandingIds(self.of_words, lower)
+
+    def __call__(self, text):
+        ids = []
+        for number, run in enumerate(SELF_STANDING.split(resolve_context(text, self.lower))):
+            if number % 2:
+                ids.extend(map(self.of_characters.__getitem__, run))
+            elif run:
+                for word in words(run, self.lower):
+                    ids += self.of_words[word]
+        return ids
+
+
+class SelfStandingIds(dict):
+    """Self-standing character -> its id."""
+
+    def __init__(self, word_ids, lower):
+        super().__init__()
+        self.word_ids, self.lower = word_ids, lower
+
+    def __missing__(self, character):
+        (word,) = words(character, self.lower)
+        (index,) = self.word_ids[word]
+        self[character] = index
+        return index
+
+    def __reduce__(self):
+        return SelfStandingIds, (self.word_ids, self.lower)

@@ -25,13 +25,21 @@ CJK_RANGES = (
 )
 
 # Punctuation that is set without a space after it (zhon's list of Chinese punctuation).
-CJK_PUNCTUATION = "＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､\u3000、〃〈〉《》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏﹑﹔·！？｡。"
+CJK_PUNCTUATION = (
+    "＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､\u3000、〃〈〉《》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿"
+    "–—‘’‛“”„‟…‧﹏﹑﹔·！？｡。"
+)
 
 # Characters whose normal form depends on their neighbours: capital sigma (lower-cased by position in its word), and
 # everything that decomposes into a mark that is reordered among other marks but is no accent (category Mc, class above 0).
 CONTEXTUAL = re.compile(
     "[\u03a3\u1715\u1734\u1b44\u1baa\u1bf2\u1bf3\u302e\u302f\ua953\ua9c0\U000111c0\U00011235\U0001134d\U000116b6\U0001193d"
     "\U00016ff0\U00016ff1\U0001d15e-\U0001d166\U0001d16d-\U0001d172\U0001d1bb-\U0001d1c0]"
+)
+
+# Runs of characters that are words of one character each wherever they stand: ideographs and the usual Chinese punctuation.
+SELF_STANDING = re.compile(
+    "([" + "".join(f"{chr(a)}-{chr(b)}" for a, b in CJK_RANGES) + "，。！？：；、“”‘’《》（）…—【】「」]+)"
 )
 
 
@@ -117,15 +125,18 @@ def spaced_forms(lower):
     return SpacedForms(normal_forms(lower))
 
 
+def resolve_context(text, lower):
+    """The text itself, or its normal form where that depends on more than single characters."""
+    return lowercase_and_normalize(text) if lower and CONTEXTUAL.search(text) else text
+
+
 def words(text, lower):
     """The words of a text: runs between white space, with every ideograph and punctuation mark on its own.
 
     >>> words("Don't 生气!", lower=True)
     ['don', "'", 't', '生', '气', '!']
     """
-    if lower and CONTEXTUAL.search(text):
-        text = lowercase_and_normalize(text)
-    return text.translate(spaced_forms(lower)).split()
+    return resolve_context(text, lower).translate(spaced_forms(lower)).split()
 
 
 def normalize_with_positions(text, lower):

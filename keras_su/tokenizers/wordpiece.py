@@ -11,7 +11,7 @@ from keras_su.tokenizers.alignment import align
 from keras_su.tokenizers.base import TokenizerBase
 from keras_su.tokenizers.detokenize import join_pieces
 from keras_su.tokenizers.paths import folder_lower_case
-from keras_su.tokenizers.pieces import WordPieces
+from keras_su.tokenizers.pieces import TextIds, WordPieces
 from keras_su.tokenizers.vocab import is_redundant, load_vocab, stem
 
 
@@ -88,7 +88,11 @@ class Tokenizer(TokenizerBase):
                 )
         longest_first = sorted(self._special_tokens, key=len, reverse=True)
         self._special_pattern = re.compile("({})".format("|".join(map(re.escape, longest_first)))) if longest_first else None
-        self._word_pieces = WordPieces(token_dict, word_maxlen)
+        self._caches_are_for = None
+        self._refresh_caches()
+        self._is_customized = any(
+            getattr(type(self), name) is not getattr(Tokenizer, name) for name in ("_tokenize", "token_to_id", "tokens_to_ids")
+        )
 
     def token_to_id(self, token):
         """Id of a token; that of the unknown token when the vocabulary lacks it."""
@@ -102,8 +106,9 @@ class Tokenizer(TokenizerBase):
 
     def tokens_to_ids(self, tokens):
         """Ids of tokens, as a list."""
-        ids = list(map(self._token_dict.get, tokens, repeat(self._token_unk_id)))
-        return ids if self._token_unk_id is not None else [self.token_to_id(token) for token in tokens]
+        if self._token_unk_id is None or type(self).token_to_id is not Tokenizer.token_to_id:
+            return super().tokens_to_ids(tokens)
+        return list(map(self._token_dict.get, tokens, repeat(self._token_unk_id)))
 
     def id_to_token(self, index):
         """Token of an id (Python or numpy integer). Ids of blank and repeated vocabulary lines read as the unknown token."""
@@ -184,8 +189,7 @@ class Tokenizer(TokenizerBase):
         return list(chain.from_iterable([c] if i % 2 else self._plain_tokens(c) for i, c in enumerate(chunks)))
 
     def _plain_tokens(self, text):
-        if len(self._token_dict) != self._word_pieces.vocabulary_size:  # tokens were added from outside
-            self._word_pieces = WordPieces(self._token_dict, self._word_maxlen)
+        self._refresh_caches()
         if self._pre_tokenize is None:
             words = characters.words(text, self._do_lower_case)
             return list(chain.from_iterable(map(self._word_pieces.__getitem__, words)))
@@ -197,6 +201,27 @@ class Tokenizer(TokenizerBase):
                 for part in characters.words(word, self._do_lower_case):
                     tokens.extend(self._word_pieces[part])
         return tokens
+
+    def _text_ids(self, text):
+        """Ids of a text without special tokens around them, straight from its words unless something has to see the tokens."""
+        if (
+            self._is_customized
+            or self._pre_tokenize
+            or self._special_pattern
+            or self._token_translate
+            or self._token_unk_id is None
+        ):
+            return super()._text_ids(text)
+        self._refresh_caches()
+        return self._ids_of_text(text)
+
+    def _refresh_caches(self):
+        """Forget what was remembered if the vocabulary or a setting was changed from outside."""
+        current = (len(self._token_dict), self._token_unk_id, self._do_lower_case)
+        if current != self._caches_are_for:
+            self._word_pieces = WordPieces(self._token_dict, self._word_maxlen)
+            self._ids_of_text = TextIds(self._word_pieces, self._token_unk_id, self._do_lower_case)
+            self._caches_are_for = current
 
     def _knows(self, token):
         return token in self._token_dict
