@@ -8,13 +8,13 @@ memory-mapped.
 """
 
 from bisect import bisect_left, bisect_right
+from functools import partial
 
 import numpy as np
 
-from keras_su.decoding.prefix_tree_collect import Collector
-from keras_su.decoding.prefix_tree_layout import Layout
+from keras_su.decoding.prefix_tree_build import build_arrays
+from keras_su.decoding.prefix_tree_files import new_part, part_path, read_parts, replaced_folder, write_meta
 from keras_su.decoding.prefix_tree_rows import running_bounds, spread
-from keras_su.decoding.prefix_tree_sort import sort_rows
 
 # A state is an int64: a node if >= 0, else the complement of a position in the tails. Position 0 of the tails is an end mark that
 # belongs to no key, so that the complement of 0 is a state where nothing may follow: dead.
@@ -54,21 +54,54 @@ class PrefixTree:
         self._at_tail_start, self._at_tail_token = memoryview(self._tail_start), memoryview(self._tail_token)
 
     @classmethod
-    def build(cls, items):
+    def build(cls, items, *, folder=None, memory=512 * 2**20, progress=True, dtype=None):
         """Build a tree from ``items`` in any order.
 
         Args:
             items: iterable of ``(ids, value)`` or of ``ids``. ``ids`` is a sequence of integers or a 1-d integer array, possibly
-                empty; ``value`` is a ``str``, or ``None`` for a key without value. A key may come many times: it keeps all values.
+                empty; ``value`` is a ``str``, or ``None`` for a key without value. A key that comes again keeps all its values.
+            folder: write the tree there and map it instead of holding it in memory. The folder appears when the tree is complete;
+                an earlier tree in its place is replaced.
+            memory: bytes to work with. Keys that need more are sorted in several runs in the temporary folder of the system,
+                about 60 bytes a key twice over. The result, where ``folder`` is ``None``, comes on top.
+            progress: show progress bars, on a terminal only.
+            dtype: of the token ids, ``uint16`` or ``uint32``. Default: uint16 while all ids are at most 65534.
+
+        Raises:
+            KerasSuError: an item is not a sequence of integers, or an id is negative or too large; the item is named.
+
+        >>> tree = PrefixTree.build([[1, 2], [1, 3]], progress=False)
+        >>> tree.completion_arrays(tree.root)[0].tolist()
+        [1, 2, 1, 3]
         """
-        collector = Collector()
-        for item in items:
-            collector.add(item)
-        rows, shared = sort_rows(collector.take())
-        layout = Layout(rows, shared, rows.tokens.dtype)
-        arrays = {name: np.empty(size, dtype) for name, (size, dtype) in layout.parts().items()}
-        layout.fill(arrays, lambda rows: None)
-        return cls(arrays)
+        if folder is None:
+            return cls(build_arrays(items, lambda name, length, dtype: np.empty(length, dtype), memory, progress, dtype))
+        with replaced_folder(folder) as fresh:
+            parts = build_arrays(items, partial(new_part, fresh), memory, progress, dtype)
+            write_meta(fresh, parts)
+            del parts
+        return cls.load(folder)
+
+    def save(self, folder):
+        """Write the tree into ``folder``: new, empty, or holding a tree that is then replaced. All or nothing is written."""
+        with replaced_folder(folder) as fresh:
+            for name, part in self._parts.items():
+                np.save(part_path(fresh, name), part)
+            write_meta(fresh, self._parts)
+
+    @classmethod
+    def load(cls, folder, mmap=True):
+        """Open a saved tree.
+
+        Args:
+            folder: what ``save`` or ``build(folder=...)`` wrote.
+            mmap: map the files, which takes milliseconds at any size and shares memory between processes. ``False`` reads them
+                into memory and also verifies their checksums.
+
+        Raises:
+            KerasSuError: the folder is missing, incomplete, truncated, damaged, or of another version.
+        """
+        return cls(read_parts(folder, mmap))
 
     # Walking
 
@@ -280,8 +313,8 @@ class PrefixTree:
         """``children`` of many states; each distinct state is expanded once, however many beams are in it.
 
         Returns:
-            ``(tokens, spans)``: the children of ``states[i]`` are ``tokens[spans[i, 0]:spans[i, 1]]``; ``spans`` is ``(n, 2)`` int64,
-            and equal states have equal spans.
+            ``(tokens, spans)``: the children of ``states[i]`` are ``tokens[spans[i, 0]:spans[i, 1]]``. ``spans`` is ``(n, 2)``
+            int64, and equal states have equal spans.
         """
         distinct, index = np.unique(np.asarray(states, np.int64), return_inverse=True)
         pieces = [self.children(state) for state in distinct.tolist()]

@@ -1,18 +1,29 @@
 """The arrays of a prefix tree, made from sorted distinct rows in two passes.
 
-Rows are the keys in order, ``shared[r]`` the number of leading ids that row ``r`` has in common with row ``r - 1``. A *node* is a
-prefix that at least two keys share (the root always is one); the rest of a key, after the edge that leaves the last node, is
-its *tail*. A row adds one edge for each depth from ``shared[r]`` to ``max(shared[r], shared[r + 1])``, and one node for each depth
-from ``shared[r] + 1`` to ``shared[r + 1]``. So the first pass counts nodes and edges per depth without looking at ids, and the
-second writes every edge to its final place, level by level (breadth first), from any window of rows.
+Rows are the keys in order; ``shared[r]`` is the number of leading ids that row ``r`` has in common with row ``r - 1``. A *node*
+is a prefix that at least two keys share (the root always is one). The rest of a key, after the edge that leaves its last node, is
+its *tail*. A row adds one edge for each depth from ``shared[r]`` to ``max(shared[r], shared[r + 1])``, and one node for each
+depth from ``shared[r] + 1`` to ``shared[r + 1]``. So a first pass counts nodes and edges per depth without looking at ids, and a
+second writes every edge to its final place, level by level (breadth first), from any block of rows.
+
+========== ========== =====================================================================================================
+part       length     content
+========== ========== =====================================================================================================
+edge_start nodes + 1  the edges of node ``n`` are ``edge_start[n]:edge_start[n + 1]``, sorted by token, the end mark first
+edge_token edges      token id; the largest number of the dtype is the end mark
+edge_target edges     a node, or ``nodes + row`` where only one key is left
+first_row  nodes      row of the first key below the node
+tail_start keys + 1   the tail of row ``r`` is ``tail_token[tail_start[r]:tail_start[r + 1]]``
+tail_token            token ids, each tail closed by the end mark; position 0 is an end mark that belongs to no key
+value_start keys + 1  the values of row ``r`` are ``value_start[r]:value_start[r + 1]`` (empty array when no key has a value)
+text_start values + 1 value ``v`` is ``text[text_start[v]:text_start[v + 1]]``
+text       bytes      all values in UTF-8
+========== ========== =====================================================================================================
 """
 
 import numpy as np
 
 from keras_su.decoding.prefix_tree_rows import running_bounds, spread
-
-# Rows that are handled at a time: large enough for array operations, small enough to add little to the memory of the result.
-WINDOW = 65536
 
 
 def offset_dtype(largest):
@@ -20,123 +31,122 @@ def offset_dtype(largest):
     return np.dtype(np.uint32 if largest < 2**32 else np.uint64)
 
 
+def with_following(blocks):
+    """``(rows, shared, following)`` of each block, ``following`` being the first ``shared`` of the next block, 0 at the end."""
+    held = None
+    for rows, shared in blocks:
+        if held is not None:
+            yield (*held, int(shared[0]))
+        held = rows, shared
+    if held is not None:
+        yield (*held, 0)
+
+
+class _Block:
+    """What both passes need of a block of rows."""
+
+    def __init__(self, rows, shared, following):
+        self.rows = rows
+        self.above = np.asarray(shared, np.int64)  # ids shared with the row above
+        self.below = np.append(self.above[1:], following)  # and with the row below
+        self.deepest = np.maximum(self.above, self.below)
+        lengths = np.diff(rows.bounds) - 1
+        self.tail_sizes = lengths - np.minimum(self.deepest + 1, lengths) + 1  # the end mark included
+
+
 class Layout:
-    """Sizes and dtypes of all parts of the tree over ``rows`` whose neighbours share ``shared`` ids."""
+    """Call ``count`` with every block, then ``allocate``, then ``write`` with every block again, in the same order."""
 
-    def __init__(self, rows, shared, token_dtype):
-        self.rows, self.shared = rows, shared
+    def __init__(self, token_dtype):
         self.token_dtype = np.dtype(token_dtype)
-        depths = int(shared.max(initial=0)) + 1
-        edges = np.zeros(depths + 1, np.int64)
-        nodes = np.zeros(depths + 1, np.int64)
+        self.keys = self.values = self.text_bytes = 0
         self.tail_tokens = 1
-        for start, stop in self.windows():
-            above, below = self.neighbours(start, stop)
-            deepest = np.maximum(above, below)
-            # Histograms of intervals: +1 where one opens, -1 after it closes; the running sum counts those open.
-            edges += np.bincount(above, minlength=depths + 1) - np.bincount(deepest + 1, minlength=depths + 1)
-            grows = below > above
-            nodes += np.bincount(above[grows] + 1, minlength=depths + 1)
-            nodes -= np.bincount(below[grows] + 1, minlength=depths + 1)
-            self.tail_tokens += int(self.tail_sizes(start, stop, deepest).sum())
-        node_counts = np.cumsum(nodes)[:depths]
-        node_counts[0] = 1
-        self.node_base = running_bounds(node_counts)
-        self.edge_base = running_bounds(np.cumsum(edges)[:depths])
+        # Histograms of intervals of depths: +1 where one opens, -1 after it closes; the running sum counts those open.
+        self._edges, self._nodes = np.zeros(2, np.int64), np.zeros(2, np.int64)
 
-    def windows(self):
-        count = len(self.rows)
-        return [(start, min(start + WINDOW, count)) for start in range(0, count, WINDOW)]
+    def count(self, rows, shared, following):
+        block = _Block(rows, shared, following)
+        grows = block.below > block.above
+        size = max(len(self._edges), int(block.deepest.max(initial=0)) + 2)
+        self._edges = _grown(self._edges, size)
+        self._edges += np.bincount(block.above, minlength=size) - np.bincount(block.deepest + 1, minlength=size)
+        self._nodes = _grown(self._nodes, size)
+        self._nodes += np.bincount(block.above[grows] + 1, minlength=size) - np.bincount(block.below[grows] + 1, minlength=size)
+        self.keys += len(rows)
+        self.values += len(rows.text_bounds) - 1
+        self.text_bytes += len(rows.text)
+        self.tail_tokens += int(block.tail_sizes.sum())
 
-    def neighbours(self, start, stop):
-        """Ids that each row of a window shares with the row above and with the row below."""
-        above = np.asarray(self.shared[start:stop], np.int64)
-        below = np.zeros(stop - start, np.int64)
-        following = self.shared[start + 1 : stop + 1]
-        below[: len(following)] = following
-        return above, below
-
-    def tail_sizes(self, start, stop, deepest):
-        """Tokens after the leaf edge of each row, the end mark included."""
-        lengths = np.diff(self.rows.bounds[start : stop + 1]) - 1
-        return lengths - np.minimum(deepest + 1, lengths) + 1
-
-    def parts(self):
-        """``{name: (length, dtype)}`` of every array of the tree."""
-        nodes, edges, keys = int(self.node_base[-1]), int(self.edge_base[-1]), len(self.rows)
-        values, text = len(self.rows.text_bounds) - 1, len(self.rows.text)
-        row = offset_dtype(max(keys, 1))
-        return {
-            "edge_start": (nodes + 1, offset_dtype(edges)),
+    def allocate(self, make):
+        """``{name: array}`` of all parts, each from ``make(name, length, dtype)``; entries that belong to no row are filled in."""
+        nodes = np.cumsum(self._nodes)[:-1]
+        nodes[0] = 1
+        node_base, edge_base = running_bounds(nodes), running_bounds(np.cumsum(self._edges)[:-1])
+        self.nodes, edges = int(node_base[-1]), int(edge_base[-1])
+        parts = {
+            "edge_start": (self.nodes + 1, offset_dtype(edges)),
             "edge_token": (edges, self.token_dtype),
-            "edge_target": (edges, offset_dtype(nodes + keys)),
-            "first_row": (nodes, row),
-            "tail_start": (keys + 1, offset_dtype(self.tail_tokens)),
+            "edge_target": (edges, offset_dtype(self.nodes + self.keys)),
+            "first_row": (self.nodes, offset_dtype(self.keys)),
+            "tail_start": (self.keys + 1, offset_dtype(self.tail_tokens)),
             "tail_token": (self.tail_tokens, self.token_dtype),
-            "value_start": (keys + 1 if values else 0, offset_dtype(values)),
-            "text_start": (values + 1 if values else 0, offset_dtype(text)),
-            "text": (text, np.dtype(np.uint8)),
+            "value_start": (self.keys + 1 if self.values else 0, offset_dtype(self.values)),
+            "text_start": (self.values + 1 if self.values else 0, offset_dtype(self.text_bytes)),
+            "text": (self.text_bytes, np.dtype(np.uint8)),
         }
-
-    def fill(self, arrays, progress):
-        """Write every part into ``arrays``, sized as ``parts()`` says. ``progress(rows)`` is called after each window."""
-        end = np.iinfo(self.token_dtype).max
-        next_edge, next_node = self.edge_base[:-1].copy(), self.node_base[:-1].copy()
-        arrays["edge_start"][-1] = self.edge_base[-1]
-        arrays["edge_start"][0] = 0
+        arrays = {name: make(name, length, dtype) for name, (length, dtype) in parts.items()}
+        arrays["edge_start"][0], arrays["edge_start"][-1] = 0, edges
         arrays["first_row"][0] = 0
-        # Position 0 of the tails is an end mark of its own: the tail of the dead state, where nothing may follow.
-        arrays["tail_token"][0] = end
-        arrays["tail_start"][0] = 1
-        tail_at = 1
-        for start, stop in self.windows():
-            tokens, bounds = self.window_tokens(start, stop)
-            above, below = self.neighbours(start, stop)
-            deepest = np.maximum(above, below)
-            self.fill_edges(arrays, start, (tokens, bounds), (above, below, deepest), next_edge, next_node)
-            sizes = self.tail_sizes(start, stop, deepest)
-            tail_bounds = tail_at + running_bounds(sizes)
-            arrays["tail_token"][tail_at : tail_bounds[-1]] = tokens[spread(bounds[1:] - sizes, sizes)]
-            arrays["tail_start"][start + 1 : stop + 1] = tail_bounds[1:]
-            tail_at = tail_bounds[-1]
-            progress(stop - start)
-        if len(arrays["text_start"]):
-            arrays["value_start"][:] = self.rows.value_bounds
-            arrays["text_start"][:] = self.rows.text_bounds
-            arrays["text"][:] = self.rows.text
+        arrays["tail_token"][0], arrays["tail_start"][0] = np.iinfo(self.token_dtype).max, 1
+        if self.values:
+            arrays["value_start"][0] = arrays["text_start"][0] = 0
+        # Where the next block continues: edge and node per depth, then tails, rows, values, bytes of text.
+        self._next_edge, self._next_node = edge_base[:-1].copy(), node_base[:-1].copy()
+        self._next_tail, self._next_row, self._next_value, self._next_text = 1, 0, 0, 0
+        return arrays
 
-    def window_tokens(self, start, stop):
-        """Ids of a window of rows, each closed by the end mark, and their bounds."""
-        bounds = self.rows.bounds[start : stop + 1]
-        tokens = self.rows.tokens[bounds[0] : bounds[-1]].astype(self.token_dtype)
-        tokens -= self.token_dtype.type(1)  # the closing 0 becomes the largest number of the dtype: the end mark
-        return tokens, bounds - bounds[0]
+    def write(self, arrays, rows, shared, following):
+        block = _Block(rows, shared, following)
+        tokens = rows.tokens.astype(self.token_dtype)
+        tokens -= self.token_dtype.type(1)  # ids again; the closing 0 becomes the end mark
+        self._write_edges(arrays, block, tokens)
+        row_stop = self._next_row + len(rows)
+        tails = self._next_tail + running_bounds(block.tail_sizes)
+        arrays["tail_start"][self._next_row + 1 : row_stop + 1] = tails[1:]
+        arrays["tail_token"][tails[0] : tails[-1]] = tokens[spread(rows.bounds[1:] - block.tail_sizes, block.tail_sizes)]
+        if self.values:
+            values = self._next_value + running_bounds(rows.counts)
+            text = self._next_text + rows.text_bounds
+            arrays["value_start"][self._next_row + 1 : row_stop + 1] = values[1:]
+            arrays["text_start"][values[0] + 1 : values[-1] + 1] = text[1:]
+            arrays["text"][text[0] : text[-1]] = rows.text
+            self._next_value, self._next_text = values[-1], text[-1]
+        self._next_row, self._next_tail = row_stop, tails[-1]
 
-    def fill_edges(self, arrays, start, ragged, depths, next_edge, next_node):
-        tokens, bounds = ragged
-        above, below, deepest = depths
-        sizes = deepest - above + 1
+    def _write_edges(self, arrays, block, tokens):
+        sizes = block.deepest - block.above + 1
         row = np.repeat(np.arange(len(sizes)), sizes)
-        depth = spread(above, sizes)
-        opens_node = depth > above[row]  # the first edge of the node at (row, depth)
-        by_depth = np.argsort(depth.astype(np.uint16) if depth.max() < 2**16 else depth, kind="stable")
-        levels = len(next_edge)
-        edges_here = np.bincount(depth, minlength=levels)
-        nodes_here = np.bincount(depth[opens_node], minlength=levels)
-        # Number within the window, level by level, moved to where this window's part of the level begins.
-        place = np.empty(len(depth), np.int64)
-        place[by_depth] = np.arange(len(depth)) + np.repeat(next_edge - running_bounds(edges_here)[:-1], edges_here)
-        node = np.empty(len(depth), np.int64)
-        opens_sorted = opens_node[by_depth]
-        node[by_depth] = np.cumsum(opens_sorted) - 1 + np.repeat(next_node - running_bounds(nodes_here)[:-1], edges_here)
-        next_edge += edges_here
-        next_node += nodes_here
+        depth = spread(block.above, sizes)
+        opens = depth > block.above[row]  # the first edge of a node: that of the prefix of ``depth`` ids
+        # Number edges and nodes of the block level by level, then move each level to where the block's part of it begins.
+        by_depth = np.argsort(depth.astype(np.uint16) if len(self._next_edge) <= 2**16 else depth, kind="stable")
+        levels = len(self._next_edge)
+        edges, nodes = np.bincount(depth, minlength=levels), np.bincount(depth[opens], minlength=levels)
+        place, node = np.empty_like(depth), np.empty_like(depth)
+        place[by_depth] = np.arange(len(depth)) + np.repeat(self._next_edge - running_bounds(edges)[:-1], edges)
+        node[by_depth] = np.cumsum(opens[by_depth]) - 1 + np.repeat(self._next_node - running_bounds(nodes)[:-1], edges)
+        self._next_edge += edges
+        self._next_node += nodes
 
-        arrays["edge_token"][place] = tokens[bounds[row] + depth]
-        # An edge above a shared prefix leads to the node that the row's next edge opens; the row's last edge is its leaf.
-        target = int(self.node_base[-1]) + start + row
-        inner = np.flatnonzero(depth < below[row])
+        arrays["edge_token"][place] = tokens[block.rows.bounds[row] + depth]
+        # An edge into a shared prefix leads to the node that the row's next edge opens; the last edge of a row is its leaf.
+        target = self.nodes + self._next_row + row
+        inner = np.flatnonzero(depth < block.below[row])
         target[inner] = node[inner + 1]
         arrays["edge_target"][place] = target
-        arrays["edge_start"][node[opens_node]] = place[opens_node]
-        arrays["first_row"][node[opens_node]] = start + row[opens_node]
+        arrays["edge_start"][node[opens]] = place[opens]
+        arrays["first_row"][node[opens]] = self._next_row + row[opens]
+
+
+def _grown(histogram, size):
+    return np.concatenate([histogram, np.zeros(size - len(histogram), np.int64)])

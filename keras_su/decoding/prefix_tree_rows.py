@@ -4,11 +4,9 @@ Ids are stored plus one and every row is closed by a zero. A row that ends is th
 "prefix first" is plain lexicographic order, and reading past the end of a row meets only its closing zero.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-
-CLOSE = 0
 
 
 @dataclass
@@ -18,7 +16,7 @@ class Rows:
     Attributes:
         tokens: ``(tokens,)`` uint16 or uint32, id + 1, each row closed by 0.
         bounds: ``(n + 1,)`` int64; row ``r`` is ``tokens[bounds[r]:bounds[r + 1]]``, its zero included.
-        counts: ``(n,)`` int64, number of values of each row.
+        counts: ``(n,)`` uint32, number of values of each row.
         text_bounds: ``(values + 1,)`` int64; value ``v`` is ``text[text_bounds[v]:text_bounds[v + 1]]``.
         text: ``(bytes,)`` uint8, the values in UTF-8, row after row.
     """
@@ -33,31 +31,59 @@ class Rows:
         return len(self.counts)
 
     @property
-    def value_bounds(self):
-        """``(n + 1,)`` int64; row ``r`` owns the values ``value_bounds[r]:value_bounds[r + 1]``."""
-        return running_bounds(self.counts)
-
-    @property
     def nbytes(self):
-        return sum(part.nbytes for part in (self.tokens, self.bounds, self.counts, self.text_bounds, self.text))
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
 
     def key(self, row):
-        """The row as bytes whose order is the order of the rows, whatever the token dtype."""
+        """The row as bytes that sort like the rows, whatever the token dtype."""
         return self.tokens[self.bounds[row] : self.bounds[row + 1]].astype(">u4").tobytes()
 
-    def slice(self, start, stop):
-        """The rows ``start:stop``, copied."""
-        value_bounds = self.value_bounds
-        first, last = value_bounds[start], value_bounds[stop]
-        text_bounds = self.text_bounds[first : last + 1]
+    def windows(self, size):
+        """The same rows as consecutive ``Rows`` of at most ``size`` rows; tokens and text are views."""
+        value_bounds = running_bounds(self.counts)
+        for start in range(0, len(self), size):
+            yield self._slice(value_bounds, start, min(start + size, len(self)))
+
+    def split(self, row):
+        """The rows before ``row`` and the rows from there on."""
+        value_bounds = running_bounds(self.counts)
+        return self._slice(value_bounds, 0, row), self._slice(value_bounds, row, len(self))
+
+    def _slice(self, value_bounds, start, stop):
         bounds = self.bounds[start : stop + 1]
+        text_bounds = self.text_bounds[value_bounds[start] : value_bounds[stop] + 1]
         return Rows(
-            self.tokens[bounds[0] : bounds[-1]].copy(),
+            self.tokens[bounds[0] : bounds[-1]],
             bounds - bounds[0],
-            self.counts[start:stop].copy(),
+            self.counts[start:stop],
             text_bounds - text_bounds[0],
-            self.text[text_bounds[0] : text_bounds[-1]].copy(),
+            self.text[text_bounds[0] : text_bounds[-1]],
         )
+
+
+def empty_rows():
+    """``Rows`` without any row."""
+    zero = np.zeros(1, np.int64)
+    return Rows(np.zeros(0, np.uint16), zero, np.zeros(0, np.uint32), zero, np.zeros(0, np.uint8))
+
+
+def concatenate(pieces):
+    """One ``Rows`` with the rows of all ``pieces`` in order."""
+    pieces = [piece for piece in pieces if len(piece)]
+    if len(pieces) < 2:
+        return pieces[0] if pieces else empty_rows()
+    return Rows(
+        np.concatenate([piece.tokens for piece in pieces]),
+        _joined_bounds([piece.bounds for piece in pieces]),
+        np.concatenate([piece.counts for piece in pieces]),
+        _joined_bounds([piece.text_bounds for piece in pieces]),
+        np.concatenate([piece.text for piece in pieces]),
+    )
+
+
+def _joined_bounds(pieces):
+    shifts = running_bounds([piece[-1] for piece in pieces])
+    return np.concatenate([[0], *(piece[1:] + shift for piece, shift in zip(pieces, shifts))])
 
 
 def running_bounds(sizes):
@@ -65,26 +91,6 @@ def running_bounds(sizes):
     bounds = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=bounds[1:])
     return bounds
-
-
-def concatenate(pieces):
-    """One ``Rows`` with the rows of all ``pieces`` in order."""
-    if len(pieces) == 1:
-        return pieces[0]
-    sizes = [np.diff(piece.bounds) for piece in pieces]
-    text_sizes = [np.diff(piece.text_bounds) for piece in pieces]
-    return Rows(
-        np.concatenate([piece.tokens for piece in pieces]),
-        running_bounds(np.concatenate(sizes)),
-        np.concatenate([piece.counts for piece in pieces]),
-        running_bounds(np.concatenate(text_sizes)),
-        np.concatenate([piece.text for piece in pieces]),
-    )
-
-
-def empty_rows():
-    zero = np.zeros(1, np.int64)
-    return Rows(np.zeros(0, np.uint16), zero, np.zeros(0, np.int64), zero, np.zeros(0, np.uint8))
 
 
 def spread(starts, sizes):
@@ -95,15 +101,16 @@ def spread(starts, sizes):
     return positions
 
 
-def gather(flat, bounds, order, block=32768):
+def gather(flat, bounds, order, block=16384):
     """The segments ``order`` of a ragged array, one after the other, and their bounds.
 
     Works in blocks that fit the cache: index arrays of the whole would be several times larger than the tokens.
     """
-    sizes = (bounds[1:] - bounds[:-1])[order]
-    new_bounds = running_bounds(sizes)
+    new_bounds = running_bounds((bounds[1:] - bounds[:-1])[order])
     out = np.empty(new_bounds[-1], flat.dtype)
     for start in range(0, len(order), block):
-        stop = min(start + block, len(order))
-        out[new_bounds[start] : new_bounds[stop]] = flat[spread(bounds[order[start:stop]], sizes[start:stop])]
+        part = order[start : start + block]
+        first = bounds[part]
+        span = slice(new_bounds[start], new_bounds[start + len(part)])
+        out[span] = flat[spread(first, bounds[part + 1] - first)]
     return out, new_bounds

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_su.decoding.prefix_tree_rows import Rows, gather
+from keras_su.decoding.prefix_tree_rows import Rows, gather, running_bounds
 
 
 def words_of(tokens, bounds, rows, step, block=65536):
@@ -82,19 +82,22 @@ def sort_rows(rows):
     """
     order, shared, repeated = sorted_order(rows.tokens, rows.bounds)
     counts = rows.counts[order]
-    value_order, _ = gather(np.arange(len(rows.text_bounds) - 1), rows.value_bounds, order)
+    if len(counts) == len(rows.text_bounds) - 1 and (counts == 1).all():
+        value_order = order
+    else:
+        value_bounds = running_bounds(rows.counts)
+        value_order, _ = gather(np.arange(value_bounds[-1]), value_bounds, order)
     text, text_bounds = gather(rows.text, rows.text_bounds, value_order)
-    del value_order
     if repeated.any():
         first = np.flatnonzero(~repeated)
         order, shared = order[first], shared[first]
-        counts = np.add.reduceat(counts, first)
+        counts = np.add.reduceat(counts, first, dtype=np.uint32)
     tokens, bounds = gather(rows.tokens, rows.bounds, order)
     return Rows(tokens, bounds, counts, text_bounds, text), shared
 
 
-def shared_with(previous_key, key):
-    """Leading ids that two different keys (``Rows.key``) share."""
-    left, right = (np.frombuffer(each, ">u4") for each in (previous_key, key))
+def shared_with(key, next_key):
+    """Leading ids that two different keys (as ``Rows.key`` gives them) share."""
+    left, right = np.frombuffer(key, ">u4"), np.frombuffer(next_key, ">u4")
     shortest = min(len(left), len(right))
     return int(np.argmax(left[:shortest] != right[:shortest]))
