@@ -8,11 +8,10 @@ import re
 import zipfile
 
 import h5py
-import ml_dtypes
 import numpy as np
 
 from keras_su.errors import CheckpointError, listing
-from keras_su.weights.raw_file import check_is_data, damaged
+from keras_su.weights.raw_file import BFLOAT16, check_is_data, damaged, named_dtype
 from keras_su.weights.reader import Reader
 
 HDF5_HEAD = b"\x89HDF\r\n\x1a\n"
@@ -35,7 +34,7 @@ class _Hdf5Reader(Reader):
 
     def dtype(self, name):
         dataset = self._dataset(name)
-        return np.dtype(ml_dtypes.bfloat16) if dataset.attrs.get("dtype") == "bfloat16" else dataset.dtype
+        return BFLOAT16 if dataset.attrs.get("dtype") == "bfloat16" else named_dtype(dataset.dtype)
 
     def close(self):
         for opened in self._opened:
@@ -63,7 +62,7 @@ class Keras2Reader(_Hdf5Reader):
     """Layer-wise weights as Keras 2 and bert4keras' ``model.save_weights`` wrote them.
 
     Names are ``"<layer>/<weight name>"``, for example ``"Embedding-Token/Embedding-Token/embeddings:0"``, in stored order.
-    A whole model saved as ``.h5`` is read as well; its optimizer state is left out.
+    A whole model saved as ``.h5``, also by Keras 3, is read as well; its optimizer state is left out.
     """
 
     format = "keras"
@@ -157,11 +156,14 @@ def _reader_for(path, file):
 
 
 def _scoped(listed):
-    """``(scope, layer, weight)`` where Hugging Face's pattern shows: the layer's name comes second, after the model's scope."""
+    """``(scope, layer, weight)`` where Hugging Face's pattern shows: the layer's name comes second, after the model's scope.
+
+    Keras 3 writes such paths into its old-style ``.h5`` too, but without the ``:0`` of TensorFlow variables.
+    """
     for layer, names in listed.items():
         for weight in names:
             scope, _, rest = weight.partition("/")
-            if scope != layer and rest.startswith(f"{layer}/"):
+            if scope != layer and rest.startswith(f"{layer}/") and rest.endswith(":0"):
                 yield scope, layer, weight
 
 

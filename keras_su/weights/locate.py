@@ -6,7 +6,6 @@ from pathlib import Path
 from keras_su.errors import CheckpointError, did_you_mean, listing
 
 # Of each kind, best first: the standard names in order of preference, and the suffixes of files with other names.
-
 _KINDS = (
     (("model.safetensors", "model.safetensors.index.json"), (".safetensors", ".safetensors.index.json")),
     (("pytorch_model.bin", "pytorch_model.bin.index.json"), (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt")),
@@ -15,7 +14,7 @@ _KINDS = (
     ((), (".keras",)),
     ((), (".npz",)),
 )
-_NOT_WEIGHTS = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
+_NOT_WEIGHTS = ("training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state")  # what a trainer saves beside the weights
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _BUNDLE_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 
@@ -68,7 +67,7 @@ def _candidates(folder, names, suffixes):
         prefixes = [name.removesuffix(".index") for name in names if name.endswith(".index")]
         latest = _latest_of_state_file(folder)
         return [latest] if latest in prefixes else prefixes
-    return [name for name in names if name.endswith(suffixes) and name not in _NOT_WEIGHTS and not _SHARD.search(name)]
+    return [name for name in names if name.endswith(suffixes) and not name.startswith(_NOT_WEIGHTS) and not _SHARD.search(name)]
 
 
 def _latest_of_state_file(folder):

@@ -7,16 +7,13 @@ import numpy as np
 
 from keras_su.errors import CheckpointError
 from keras_su.weights.output import named_arrays
-from keras_su.weights.raw_file import BFLOAT16
+from keras_su.weights.raw_file import named_dtype
 from keras_su.weights.reader import Reader
 from keras_su.weights.zip_archive import ZipArchive
 
 
 class NpzReader(Reader):
-    """The arrays of an ``.npz`` file.
-
-    numpy stores bfloat16 as nameless items of two bytes; such arrays come back as bfloat16, the only extension type of that size.
-    """
+    """The arrays of an ``.npz`` file."""
 
     def __init__(self, path):
         super().__init__(path)
@@ -62,9 +59,7 @@ class NpzReader(Reader):
                 start = file.tell()
             if dtype.hasobject:
                 raise CheckpointError(f"{self.path}: {name!r} is a pickled object; for safety only plain arrays are read.")
-            if dtype == np.dtype("V2"):
-                dtype = BFLOAT16
-            self._headers[name] = shape, fortran_order, dtype, start
+            self._headers[name] = shape, fortran_order, named_dtype(dtype), start
         return self._headers[name]
 
 

@@ -14,6 +14,11 @@ FLOAT8_E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 FLOAT8_E5M2 = np.dtype(ml_dtypes.float8_e5m2)
 
 
+def named_dtype(dtype):
+    """numpy's own formats store bfloat16 as nameless two-byte items; no other extension type has this size."""
+    return BFLOAT16 if dtype == np.dtype("V2") else dtype
+
+
 class RawFile:
     """A file of which pieces are read as arrays with a single copy, from the disk to the memory of the caller."""
 

@@ -65,6 +65,10 @@ def _read_weight_map(path):
         raise CheckpointError(f"{path} is no valid index: it cannot be read as a JSON object ({error}).") from None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{path} is JSON, but not the index of a checkpoint: it has no 'weight_map' (tensor -> file).")
+    if path.name.endswith(".weights.json"):
+        raise CheckpointError(
+            f"{path} lists weights that Keras saved in several files, which is not supported. Save them in one."
+        )
     for file in weight_map.values():
         if not isinstance(file, str) or Path(file).name != file:
             raise CheckpointError(f"{path} names the file {file!r}; expected plain file names in the same folder.")

@@ -58,7 +58,7 @@ def _copy(data, position, tag, output):
     if not 0 < offset <= len(output):
         raise CheckpointError("Snappy data are damaged: a copy reaches before the beginning.")
     start = len(output) - offset
-    pattern = output[start : start + length]
+    pattern = bytes(output[start : start + length])
     while len(pattern) < length:  # the source may overlap what it produces: then it repeats itself
         pattern += pattern
     output += pattern[:length]

@@ -182,17 +182,17 @@ def _find_tensors(path, content):
 def _search(path, value, prefix, depth):
     if not isinstance(value, dict) or not depth:
         return None
-    inner = {}
-    for key, item in value.items():
-        result = _search(path, item, f"{prefix}{key}.", depth - 1)
-        if result is not None:
-            inner[key] = result
-    for key in _WRAPPERS:
-        if key in inner:
-            return inner[key]
+    wrappers = [key for key in _WRAPPERS if key in value]
+    for key in wrappers:
+        found = _search(path, value[key], f"{prefix}{key}.", depth - 1)
+        if found is not None:
+            return found
     own = {str(name): item for name, item in value.items() if isinstance(item, Tensor)}
     if own:
         return prefix[:-1], own
+    others = [key for key in value if key not in wrappers]
+    inner = {key: _search(path, value[key], f"{prefix}{key}.", depth - 1) for key in others}
+    inner = {key: found for key, found in inner.items() if found is not None}
     if len(inner) > 1:
         raise CheckpointError(
             f"{path} holds tensors under {listing(inner)}, and which are the weights is not clear. Save only them."

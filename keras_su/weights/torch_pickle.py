@@ -166,6 +166,7 @@ _GLOBALS = {
     "torch._utils._rebuild_parameter": _RebuildParameter(),
     "torch._utils._rebuild_parameter_with_state": _RebuildParameter(),
     "torch._tensor._rebuild_from_type_v2": _RebuildSubclass(),
+    "torch.Tensor": _Inert(),
     "torch.nn.parameter.Parameter": _Inert(),
     "torch.nn.parameter.Buffer": _Inert(),
     "torch.Size": _Inert(),

@@ -63,6 +63,17 @@ def write_npz(path, tensors):
     """Write an uncompressed ``.npz`` with exactly the given names; returns the path.
 
     numpy itself reads bfloat16 back as nameless two-byte items, ``open_checkpoint`` as bfloat16.
+
+    Args:
+        path: the file, written under exactly this name.
+        tensors: ``{name: array}``, or an iterable of pairs, of which one at a time is in memory.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from keras_su.weights import open_checkpoint, write_npz
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(open_checkpoint(write_npz(f"{folder}/m.npz", {"bert/pooler/dense/bias": np.ones(2)})).names())
+        ['bert/pooler/dense/bias']
     """
     with replacing(path) as temporary:
         write_npz_file(temporary, tensors)
@@ -83,16 +94,24 @@ def write_hf_folder(folder, config, tensors, vocab=None, files=(), max_shard_byt
 
     Returns:
         The folder as a ``Path``.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from keras_su.weights import write_hf_folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = write_hf_folder(folder, {"model_type": "bert"}, {"pooler.dense.bias": np.ones(2)}, vocab=["[PAD]", "[UNK]"])
+        ...     print(sorted(file.name for file in written.iterdir()))
+        ['config.json', 'model.safetensors', 'vocab.txt']
     """
     folder = Path(folder)
     config = json.loads(Path(config).read_text(encoding="utf-8")) if isinstance(config, (str, os.PathLike)) else dict(config)
-    texts = {"config.json": json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True) + "\n"}
+    contents = {"config.json": (json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True) + "\n").encode("utf-8")}
     if vocab is not None:
-        texts["vocab.txt"] = _vocabulary_text(vocab)
+        contents["vocab.txt"] = _vocabulary_file(vocab)
     write_safetensors(folder / "model.safetensors", tensors, max_shard_bytes=max_shard_bytes)
-    for name, text in texts.items():
+    for name, content in contents.items():
         with replacing(folder / name) as temporary:
-            temporary.write_bytes(text.encode("utf-8"))
+            temporary.write_bytes(content)
     for file in map(Path, files):
         with replacing(folder / file.name) as temporary:
             shutil.copyfile(file, temporary)
@@ -140,9 +159,9 @@ def _files_of_index(index):
     return []
 
 
-def _vocabulary_text(vocab):
+def _vocabulary_file(vocab):
     if isinstance(vocab, (str, os.PathLike)):
-        return Path(vocab).read_text(encoding="utf-8")
+        return Path(vocab).read_bytes()
     if isinstance(vocab, dict):
         tokens = sorted(vocab, key=vocab.get)
         if [vocab[token] for token in tokens] != list(range(len(tokens))):
@@ -151,4 +170,4 @@ def _vocabulary_text(vocab):
     for token in vocab:
         if "\n" in token:
             raise CheckpointError(f"A vocab.txt holds one token per line; {token!r} contains a line break.")
-    return "".join(f"{token}\n" for token in vocab)
+    return "".join(f"{token}\n" for token in vocab).encode("utf-8")
