@@ -24,6 +24,19 @@ class Layer(keras.layers.Layer):
         policy = self.dtype_policy if dtype is None else keras.dtype_policies.deserialize(dict(dtype))
         return layer_class(name=name, dtype=policy, **arguments)
 
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # TensorFlow recomputes functions of floating tensors only: keywords, masks and ids are bound beforehand.
+        leaves = keras.tree.flatten(args)
+        floating = [keras.backend.is_float_dtype(leaf.dtype) for leaf in leaves]
+
+        def call(*floats):
+            values = iter(floats)
+            merged = [next(values) if is_float else leaf for leaf, is_float in zip(leaves, floating)]
+            return layer_call(*keras.tree.pack_sequence_as(args, merged), **kwargs)
+
+        recomputing = super().rematerialized_call(call, *args)
+        return lambda *_, **__: recomputing(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
+
     def get_config(self):
         config = super().get_config()
         for name in _constructor_arguments(type(self)):

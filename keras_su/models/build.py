@@ -60,7 +60,8 @@ def build_transformer_model(
         prefix: put before every layer name, so that several models fit into one graph.
         layers: dictionary of existing layers to share, by name.
         edit: function ``Spec -> Spec`` applied before building.
-        remat: recompute activations in the backward pass: ``True``, a mode of ``keras.RematScope`` or a list of layer names.
+        remat: recompute activations in the backward pass instead of keeping them: ``True`` for the feed-forward layers of all blocks, and
+            the attention layers where they have no dropout; or a list of such layer names.
         dtype: dtype or policy of all layers; default is the global policy.
         name: of the Keras model.
         strict: raise when the checkpoint leaves a variable unfilled; ``False`` warns.
@@ -172,12 +173,15 @@ def _build(graph, remat):
     if not remat:
         return graph.build()
     if remat is True:
-        scope = keras.RematScope(mode="full")
-    elif isinstance(remat, str):
-        scope = keras.RematScope(mode=remat)
-    else:
-        scope = keras.RematScope(mode="list_of_layers", layer_names=list(remat))
-    with scope:
+        # The parts hold nearly all activations. One with dropout inside is left out: JAX cannot replay its random state.
+        spec = graph.spec
+        remat = [
+            f"Transformer-{index}-{residual.part.suffix}"
+            for index in range(spec.num_layers)
+            for residual in spec.block_at(index).residuals
+            if not getattr(residual.part, "dropout", 0.0)
+        ]
+    with keras.RematScope(mode="list_of_layers", layer_names=[graph.prefixed(name) for name in remat]):
         return graph.build()
 
 

@@ -55,6 +55,8 @@ def attend(
     fused = normalization == "softmax" and relative is None and not drops and not return_scores
     # The fused operator wants equal widths on JAX, and copies the query's width into its symbolic shape.
     fused = fused and query.shape[-1] == value.shape[-1]
+    if keras.backend.backend() == "jax" and keras.backend.standardize_dtype(query.dtype) == "float16":
+        fused = False  # JAX asks for a mixed-precision product that XLA does not have on the CPU
     if fused:
         output = _fused(query, key, value, mask, bias, position_bias, scale)
         return output if mask is None else _zero_blind_rows(output, mask)
