@@ -1,0 +1,61 @@
+# Everything that can be done here. Each command sets itself up: it needs Python 3.11 or newer and bash, nothing else.
+
+SHELL := bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench route clean
+
+PYTHON ?= python3
+PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+BACKENDS := tensorflow jax torch
+OUTPUTS := $(CURDIR)/.cross_backend
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 14
+
+demo: .venv/demo.stamp  ## train on the small knowledge graph in examples/data and answer questions (TensorFlow)
+	KERAS_BACKEND=tensorflow .venv/bin/python examples/task_kgclue_seq2seq.py
+
+test: .venv/test.stamp  ## ruff, then all tests on TensorFlow, JAX and PyTorch, then the comparison of the three
+	.venv/bin/ruff check .
+	@rm -rf $(OUTPUTS) && mkdir $(OUTPUTS); failed=; \
+	run() { \
+	    name=$$1 backend=$$2; shift 2; echo; echo "==== $$name"; \
+	    KERAS_BACKEND=$$backend KERAS_SU_CROSS_BACKEND=$(OUTPUTS) .venv/bin/python -m pytest "$$@" 2>&1 \
+	        | tee "$(OUTPUTS)/$$name.log" || failed="$$failed $$name"; \
+	}; \
+	for backend in $(BACKENDS); do run $$backend $$backend --numprocesses 2; done; \
+	export KERAS_SU_COMPARE=1; run comparison jax tests/test_cross_backend.py; \
+	echo; echo "==== summary"; \
+	for name in $(BACKENDS) comparison; do printf '%-12s %s\n' $$name "$$(tail -n 1 "$(OUTPUTS)/$$name.log")"; done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; echo "all passed"
+
+bench: .venv/test.stamp  ## run the benchmarks
+	@for file in benchmarks/bench_*.py; do echo; echo "==== $$file"; KERAS_BACKEND=tensorflow .venv/bin/python "$$file"; done
+
+route:  ## the files to read, in order, to know BERT end to end
+	@cd keras_su && wc -l models/families/bert.py models/spec.py models/parts.py models/heads.py models/graph.py models/build.py \
+	    layers/embedding.py layers/attention.py ops/attention.py masks.py layers/tokens.py layers/feed_forward.py layers/normalization.py
+
+clean:  ## remove the environment and everything that was made
+	rm -rf .venv .cross_backend .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/created.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "keras_su needs Python 3.11 or newer; \"$(PYTHON)\" is $$($(PYTHON) --version 2>&1). Choose another: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/demo.stamp: .venv/created.stamp requirements/demo.txt setup.py
+	$(PIP) -r requirements/demo.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/test.stamp: .venv/created.stamp requirements/demo.txt requirements/torch.txt requirements/test.txt setup.py
+	$(PIP) -r requirements/torch.txt
+	$(PIP) -r requirements/test.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,20 @@
+"""Settings for all tests: a backend, quiet logs, and the same random numbers at every run."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # reads the variables above
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine must not fail a test, hence no deadline; a failure must come again, hence no random examples.
+settings.register_profile("keras_su", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("keras_su")
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Seed Python, numpy and the backend."""
+    keras.utils.set_random_seed(20240229)
