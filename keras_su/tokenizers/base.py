@@ -247,17 +247,19 @@ class TokenizerBase:
 
     def _ids_of(self, name, text):
         """Ids of a text with its special tokens, or of tokens; and the bounds of those that truncation may take."""
+        if isinstance(text, str) and type(self).tokenize is not TokenizerBase.tokenize:
+            text = self.tokenize(text)  # a subclass has its own
         if isinstance(text, str):
             ids = self._surrounded(self._text_ids(text), self._end_token_id("start"), self._end_token_id("end"))
             return ids, (int(self._token_start is not None), len(ids) - int(self._token_end is not None))
         if not isinstance(text, (list, tuple)) or not all(isinstance(token, str) for token in text):
-            hint = "; several texts or pairs at once go to encode_batch" if isinstance(text, (list, tuple)) else ""
-            raise errors.bad_value(name, text, f"a text (str) or the list of one text's tokens{hint}")
+            if isinstance(text, (list, tuple)):
+                raise errors.bad_value(name, text[:3], "a text or the tokens of one text; many texts go to encode_batch")
+            raise errors.bad_value(name, text, "a text (str) or the list of one text's tokens")
         tokens = list(text)
         if tokens and not any(self._knows(token) for token in tokens) and any(len(self._tokenize(token)) > 1 for token in tokens):
-            raise errors.bad_value(
-                name, tokens, "a text or the tokens of one text; this looks like a list of texts, which goes to encode_batch"
-            )
+            looks = "these look like texts, which go to encode_batch"
+            raise errors.bad_value(name, tokens[:3], f"a text or the tokens of one text; {looks}")
         return self.tokens_to_ids(tokens), self._body(tokens)
 
     def _end_token_id(self, role):

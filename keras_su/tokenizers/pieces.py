@@ -1,6 +1,6 @@
 """Greedy longest-match cutting of words into pieces, remembered word by word."""
 
-from keras_su.tokenizers.text import SELF_STANDING, resolve_context, words
+from keras_su.tokenizers.text import SELF_STANDING, resolve_context, words_of_resolved
 
 CACHED_WORDS = 1 << 16
 
@@ -89,7 +89,7 @@ class TextIds:
             if number % 2:
                 ids.extend(map(self.of_characters.__getitem__, run))
             elif run:
-                for word in words(run, self.lower):
+                for word in words_of_resolved(run, self.lower):
                     ids += self.of_words[word]
         return ids
 
@@ -102,7 +102,7 @@ class SelfStandingIds(dict):
         self.word_ids, self.lower = word_ids, lower
 
     def __missing__(self, character):
-        (word,) = words(character, self.lower)
+        (word,) = words_of_resolved(character, self.lower)
         (index,) = self.word_ids[word]
         self[character] = index
         return index

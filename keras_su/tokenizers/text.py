@@ -136,7 +136,12 @@ def words(text, lower):
     >>> words("Don't 生气!", lower=True)
     ['don', "'", 't', '生', '气', '!']
     """
-    return resolve_context(text, lower).translate(spaced_forms(lower)).split()
+    return words_of_resolved(resolve_context(text, lower), lower)
+
+
+def words_of_resolved(text, lower):
+    """`words` of a text, or of a part of one, that `resolve_context` has seen already (a second time could change it again)."""
+    return text.translate(spaced_forms(lower)).split()
 
 
 def normalize_with_positions(text, lower):
