@@ -23,6 +23,7 @@ def crc_bit_by_bit(data):
 @pytest.mark.parametrize(
     "data, expected",  # RFC 3720, B.4
     [(b"\0" * 32, 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E), (b"123456789", 0xE3069283)],
+    ids=["zeros", "ones", "ascending", "digits"],
 )
 def test_crc_of_published_examples(data, expected):
     assert crc32c(data) == expected

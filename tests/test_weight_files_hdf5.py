@@ -175,3 +175,25 @@ def test_a_damaged_weight_file_inside_a_keras_archive(tmp_path):
         archive.writestr("model.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(CheckpointError, match="m.keras is truncated or damaged"):
         open_checkpoint(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual", "link", "group"])
+def test_values_in_other_files_are_refused(tmp_path, kind):
+    with h5py.File(tmp_path / "secret.h5", "w") as other:
+        other["value"] = np.eye(2)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        write_layers(file, {"dense": {"dense/kernel:0": np.eye(2)}})
+        inner = file["dense/dense"]
+        del inner["kernel:0"]
+        if kind == "external":
+            inner.create_dataset("kernel:0", (2, 2), "f8", external=[(str(tmp_path / "secret.h5"), 0, 32)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((2, 2), "f8")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "value", (2, 2))
+            inner.create_virtual_dataset("kernel:0", layout)
+        elif kind == "link":
+            inner["kernel:0"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "value")
+        else:
+            inner.create_group("kernel:0")
+    with pytest.raises(CheckpointError, match="is no array" if kind == "group" else "lie in another file"):
+        open_checkpoint(tmp_path / "m.h5").read("dense/dense/kernel:0")

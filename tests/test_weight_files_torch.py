@@ -51,8 +51,8 @@ class Handmade(pickle._Pickler):
 
 
 class Stored:
-    def __init__(self, kind, key, count):
-        self.identity = ("storage", Global(f"torch.{kind}"), key, "cuda:0", count)
+    def __init__(self, kind, key, count, *view):
+        self.identity = ("storage", Global(f"torch.{kind}"), key, "cuda:0", count, *view)
 
 
 def dumped(value):
@@ -244,6 +244,14 @@ def test_legacy_stream(tmp_path):
         path.write_bytes(stream[:keep])
         with pytest.raises(CheckpointError, match="truncated or damaged"):
             open_checkpoint(path)
+
+
+def test_legacy_storage_that_is_part_of_another(tmp_path):
+    part = Stored("FloatStorage", "5", 10, ("view key", 4, 3))
+    content = {"a": Call("torch._utils._rebuild_tensor_v2", part, 1, (2,), (1,), False, OrderedDict())}
+    (tmp_path / "m.pt").write_bytes(legacy(content, {"5": np.arange(10, dtype="f4")}))
+    with open_checkpoint(tmp_path / "m.pt") as reader:
+        np.testing.assert_array_equal(reader.read("a"), [5, 6])
 
 
 def test_other_legacy_pickles(tmp_path):

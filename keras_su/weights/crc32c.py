@@ -18,7 +18,7 @@ _POLYNOMIAL = 0x82F63B78  # P without its leading term, bits reflected as in the
 _MOVES = (5685, 5685 - 1362, 5685 - 426)  # distances in words to which the XOR goes
 _SPAN = max(_MOVES)
 _BLOCK = min(_MOVES)  # so many words can move at once: none of them lands inside the block
-_CHUNK = 1 << 20  # bytes per round: the working copy stays in the cache
+_CHUNK = 1 << 19  # bytes per round: the working copy stays in the cache
 _MASK_DELTA = 0xA282EAD8
 
 

@@ -45,7 +45,13 @@ class _Hdf5Reader(Reader):
 
     def _dataset(self, name):
         self._check_name(name)
-        return self._group[self._datasets[name]]
+        dataset = self._group[self._datasets[name]]
+        if not isinstance(dataset, h5py.Dataset):
+            raise damaged(self.path, f"{name!r} is no array")
+        # HDF5 can fetch values from any other file of this machine; a downloaded file has no business doing that.
+        if dataset.external or dataset.is_virtual or dataset.file.filename != self._group.file.filename:
+            raise CheckpointError(f"{self.path}: the values of {name!r} lie in another file, which is refused for safety.")
+        return dataset
 
     def _read(self, name, rows):
         try:

@@ -126,7 +126,7 @@ def _read_header(raw):
             if not all(type(size) is int and size >= 0 for size in sizes) or begin > stop or not isinstance(entry["dtype"], str):
                 raise ValueError
             end = max(end, stop)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise damaged(raw.path, "its header is no valid list of tensors") from None
     if 8 + length + end > raw.size:
         raise damaged(raw.path, f"the tensors end at byte {8 + length + end}, the file at byte {raw.size}")

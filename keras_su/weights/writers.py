@@ -99,7 +99,8 @@ def write_hf_folder(folder, config, tensors, vocab=None, files=(), max_shard_byt
         >>> import tempfile, numpy as np
         >>> from keras_su.weights import write_hf_folder
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     written = write_hf_folder(folder, {"model_type": "bert"}, {"pooler.dense.bias": np.ones(2)}, vocab=["[PAD]", "[UNK]"])
+        ...     tensors = {"pooler.dense.bias": np.ones(2)}
+        ...     written = write_hf_folder(folder, {"model_type": "bert"}, tensors, vocab=["[PAD]", "[UNK]"])
         ...     print(sorted(file.name for file in written.iterdir()))
         ['config.json', 'model.safetensors', 'vocab.txt']
     """
