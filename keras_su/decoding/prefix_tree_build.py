@@ -6,8 +6,9 @@ import tempfile
 import numpy as np
 from tqdm import tqdm
 
-from keras_su.decoding.prefix_tree_collect import Collector
+from keras_su.decoding.prefix_tree_collect import row_blocks
 from keras_su.decoding.prefix_tree_layout import Layout, with_following
+from keras_su.decoding.prefix_tree_rows import concatenate
 from keras_su.decoding.prefix_tree_runs import RowFile, merge
 from keras_su.decoding.prefix_tree_sort import sort_rows
 from keras_su.errors import bad_value
@@ -17,7 +18,7 @@ WINDOW = 32768
 
 
 def build_arrays(items, make, memory, progress, dtype):
-    """The parts named in ``prefix_tree_layout``, each allocated by ``make(name, length, dtype)``.
+    """The fields of ``Parts``, each allocated by ``make(name, length, dtype)``.
 
     Rows wait in memory until they take a third of ``memory``, since sorting holds two copies and the order. Then they go to disk
     as a sorted run, and the runs are merged at the end.
@@ -25,40 +26,60 @@ def build_arrays(items, make, memory, progress, dtype):
     if not memory >= 1:
         raise bad_value("PrefixTree: memory", memory, "a positive number of bytes")
     largest_id = np.iinfo(np.uint32 if dtype is None else token_dtype(dtype)).max - 1
-    collector = Collector(largest_id, block=int(min(65536, 1 + memory // 128)))
     with tempfile.TemporaryDirectory(prefix="prefix_tree_") as scratch:
-        runs = []
-
-        def spill():
-            rows, shared = sort_rows(collector.take())
-            runs.append(RowFile(os.path.join(scratch, str(len(runs))), rows.tokens.dtype))
-            runs[-1].append(rows, shared)
-
-        for item in bar(progress, "Reading keys", items):
-            if collector.add(item) and collector.nbytes > memory / 3:
-                spill()
+        runs, waiting, waiting_bytes = [], [], 0
+        items = bar(progress, "Reading keys", items)
+        for rows in row_blocks(items, largest_id, block=int(min(65536, 1 + memory // 128))):
+            waiting.append(rows)
+            waiting_bytes += rows.nbytes
+            if waiting_bytes > memory / 3:
+                runs.append(spilled(waiting, os.path.join(scratch, str(len(runs)))))
+                waiting_bytes = 0
         if not runs:
-            rows, shared = sort_rows(collector.take())
-            layout = Layout(dtype or rows.tokens.dtype)
-            starts = range(0, len(rows), WINDOW)
-            blocks = [(window, shared[start : start + WINDOW]) for window, start in zip(rows.windows(WINDOW), starts)]
-            for block in with_following(blocks):
-                layout.count(*block)
-            return lay_out(layout, blocks, make, progress)
-        if collector.added_since_take:
-            spill()
-        layout = Layout(dtype or np.result_type(*(run.token_dtype for run in runs)))
-        merged = RowFile(os.path.join(scratch, "merged"), layout.token_dtype)
-        with bar(progress, "Merging keys", total=collector.added) as merging:
-            for rows, shared, following in with_following(merge(runs, memory)):
-                layout.count(rows, shared, following)
-                merged.append(rows, shared)
-                merging.update(len(rows))
-        return lay_out(layout, merged.blocks(memory // 16), make, progress)
+            return arrays_in_memory(waiting, make, progress, dtype)
+        if waiting:
+            runs.append(spilled(waiting, os.path.join(scratch, str(len(runs)))))
+        return merged_arrays(runs, os.path.join(scratch, "merged"), make, memory, progress, dtype)
 
 
-def lay_out(layout, blocks, make, progress):
-    """Write all ``(rows, shared)`` blocks into newly made arrays."""
+def joined(waiting):
+    """One ``Rows`` of all that wait; the list is then empty, so that the pieces can be freed."""
+    rows = concatenate(waiting)
+    waiting.clear()
+    return rows
+
+
+def spilled(waiting, folder):
+    """A sorted run on disk of all rows that wait."""
+    rows, shared = sort_rows(joined(waiting))
+    run = RowFile(folder, rows.tokens.dtype)
+    run.append(rows, shared)
+    return run
+
+
+def arrays_in_memory(waiting, make, progress, dtype):
+    rows, shared = sort_rows(joined(waiting))
+    layout = Layout(dtype or rows.tokens.dtype)
+    starts = range(0, len(rows), WINDOW)
+    blocks = [(window, shared[start : start + WINDOW]) for window, start in zip(rows.windows(WINDOW), starts)]
+    for rows, shared, following in with_following(blocks):
+        layout.count(rows, shared, following)
+    return laid_out(layout, blocks, make, progress)
+
+
+def merged_arrays(runs, folder, make, memory, progress, dtype):
+    layout = Layout(dtype or np.result_type(*(run.token_dtype for run in runs)))
+    merged = RowFile(folder, layout.token_dtype)
+    with bar(progress, "Merging keys", total=sum(run.rows for run in runs)) as merging:
+        for rows, shared, following in with_following(merge(runs, memory)):
+            layout.count(rows, shared, following)
+            merged.append(rows, shared)
+            merging.update(len(rows))
+    return laid_out(layout, merged.blocks(memory // 16), make, progress)
+
+
+def laid_out(layout, blocks, make, progress):
+    """Newly made arrays with all ``(rows, shared)`` blocks written into them."""
     arrays = layout.allocate(make)
     with bar(progress, "Writing keys", total=layout.keys) as writing:
         for rows, shared, following in with_following(blocks):

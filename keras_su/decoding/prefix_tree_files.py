@@ -6,13 +6,15 @@ import os
 import shutil
 import uuid
 import zlib
+from dataclasses import fields
 
 import numpy as np
 
+from keras_su.decoding.prefix_tree_parts import Parts
 from keras_su.errors import KerasSuError
 
 FORMAT, VERSION = "keras_su prefix tree", 1
-PARTS = ("edge_start", "edge_token", "edge_target", "first_row", "tail_start", "tail_token", "value_start", "text_start", "text")
+PARTS = [field.name for field in fields(Parts)]
 
 
 @contextlib.contextmanager

@@ -5,20 +5,6 @@ is a prefix that at least two keys share (the root always is one). The rest of a
 its *tail*. A row adds one edge for each depth from ``shared[r]`` to ``max(shared[r], shared[r + 1])``, and one node for each
 depth from ``shared[r] + 1`` to ``shared[r + 1]``. So a first pass counts nodes and edges per depth without looking at ids, and a
 second writes every edge to its final place, level by level (breadth first), from any block of rows.
-
-========== ========== =====================================================================================================
-part       length     content
-========== ========== =====================================================================================================
-edge_start nodes + 1  the edges of node ``n`` are ``edge_start[n]:edge_start[n + 1]``, sorted by token, the end mark first
-edge_token edges      token id; the largest number of the dtype is the end mark
-edge_target edges     a node, or ``nodes + row`` where only one key is left
-first_row  nodes      row of the first key below the node
-tail_start keys + 1   the tail of row ``r`` is ``tail_token[tail_start[r]:tail_start[r + 1]]``
-tail_token            token ids, each tail closed by the end mark; position 0 is an end mark that belongs to no key
-value_start keys + 1  the values of row ``r`` are ``value_start[r]:value_start[r + 1]`` (empty array when no key has a value)
-text_start values + 1 value ``v`` is ``text[text_start[v]:text_start[v + 1]]``
-text       bytes      all values in UTF-8
-========== ========== =====================================================================================================
 """
 
 import numpy as np
@@ -78,7 +64,7 @@ class Layout:
         self.tail_tokens += int(block.tail_sizes.sum())
 
     def allocate(self, make):
-        """``{name: array}`` of all parts, each from ``make(name, length, dtype)``; entries that belong to no row are filled in."""
+        """``{name: array}`` of all parts, each from ``make(name, length, dtype)``, with the entries that belong to no row."""
         nodes = np.cumsum(self._nodes)[:-1]
         nodes[0] = 1
         node_base, edge_base = running_bounds(nodes), running_bounds(np.cumsum(self._edges)[:-1])
