@@ -66,11 +66,14 @@ def attend(
 
 
 def _fused(query, key, value, mask, bias, position_bias, scale):
+    if key.shape[2] == 1 < query.shape[2] and keras.backend.backend() == "tensorflow":
+        # There Keras 3.15 repeats shared heads, but not a single one.
+        key, value = ops.repeat(key, query.shape[2], axis=2), ops.repeat(value, query.shape[2], axis=2)
     if position_bias is not None:
         position_bias = position_bias * ops.cast(scale, position_bias.dtype)
         bias = position_bias if bias is None else bias + ops.cast(position_bias, bias.dtype)
     if bias is not None:
-        bias = ops.cast(bias, query.dtype)
+        bias = _bounded(bias, query.dtype)
         if mask is not None:  # torch takes one of the two
             bias, mask = ops.where(mask, bias, ops.cast(lowest(bias.dtype), bias.dtype)), None
     return ops.dot_product_attention(query, key, value, bias=bias, mask=mask, scale=scale)
@@ -94,7 +97,7 @@ def _explicit(query, key, value, mask, bias, position_bias, relative, scale, nor
     if position_bias is not None:
         scores = scores + ops.cast(position_bias, scores.dtype)
     scores = scores * scale
-    logits = scores if bias is None else scores + ops.cast(bias, scores.dtype)
+    logits = scores if bias is None else scores + _bounded(bias, scores.dtype)
     probabilities = ops.cast(normalize(logits, mask, normalization, length_floor), value.dtype)
     if dropout is not None:
         probabilities = dropout(probabilities, training=training)
@@ -122,6 +125,11 @@ def _masked_softmax(logits, mask):
         return ops.softmax(logits, axis=-1)
     weights = ops.softmax(ops.where(mask, logits, ops.cast(lowest(logits.dtype), logits.dtype)), axis=-1)
     return weights * ops.cast(mask, weights.dtype)
+
+
+def _bounded(bias, dtype):
+    """A bias in ``dtype`` without infinities: a mask of -1e12 is minus infinity in float16, and a row of those would become NaN."""
+    return ops.maximum(ops.cast(bias, dtype), ops.cast(lowest(dtype), dtype))
 
 
 def lowest(dtype):
