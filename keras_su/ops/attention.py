@@ -128,7 +128,7 @@ def _masked_softmax(logits, mask):
 
 
 def _bounded(bias, dtype):
-    """A bias in ``dtype`` without infinities: a mask of -1e12 is minus infinity in float16, and a row of those would become NaN."""
+    """A bias in ``dtype`` without infinities: a mask of -1e12 is minus infinity in float16, and a row of those gives NaN."""
     return ops.maximum(ops.cast(bias, dtype), ops.cast(lowest(dtype), dtype))
 
 
