@@ -37,6 +37,9 @@ class Layer(keras.layers.Layer):
         recomputing = super().rematerialized_call(call, *args)
         return lambda *_, **__: recomputing(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
 
+    def quantize(self, mode, type_check=True, config=None):
+        """Nothing of its own: Keras visits the sub-layers, where the matrices are, one by one."""
+
     def get_config(self):
         config = super().get_config()
         for name in _constructor_arguments(type(self)):

@@ -8,7 +8,7 @@ from keras_su.errors import KerasSuError, listing, unknown_name
 APPLICATIONS = ("encoder", "lm", "unilm")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Family:
     """A model family.
 

@@ -3,6 +3,8 @@
 Google BERT, HFL BERT-wwm and RoBERTa-wwm (a BERT, despite the name), MacBERT, SimBERT, WoBERT, Zhuiyi's small RoBERTa and factorised models, UER.
 """
 
+from dataclasses import replace
+
 from keras_su.errors import KerasSuError
 from keras_su.models.heads import MaskedLM, Pool
 from keras_su.models.parts import FeedForward, SelfAttention
@@ -127,6 +129,16 @@ BERT_TF = NameMap(
     optional=CONDITIONAL,
 )  # fmt: skip
 
+BERT_TF_KERAS = replace(
+    BERT_TF,
+    rows={
+        **BERT_TF.rows,
+        **TF.dense("NSP-Proba", "cls/seq_relationship"),
+        "MLM-Bias/beta": Source("cls/predictions/bias", vocabulary=True),
+    },
+)
+"""The ``tf_model.h5`` files of transformers: Google's names but for two heads."""
+
 BERT_TORCH = NameMap(
     "torch",
     rows(TORCH, "bert.", "layer.{i}", {
@@ -179,7 +191,7 @@ def hugging_face_config(spec):
 register_family(
     "bert",
     spec=bert,
-    maps=(BERT_TF, BERT_TORCH),
+    maps=(BERT_TF, BERT_TORCH, BERT_TF_KERAS),
     aliases=("roberta",),  # bert4keras' name for the Chinese RoBERTa-wwm, which is a BERT
     model_types=("bert",),
     config=hugging_face_config,
