@@ -1,8 +1,7 @@
 """More keys than memory: sorted runs on disk and their merge.
 
-A run is sorted in memory and written column by column as raw numbers. Runs are merged block by block: every run has one block in
-memory, and all rows up to the smallest last key of those blocks can be sorted together and passed on, because no later block can
-hold a smaller or an equal key.
+A run is sorted in memory and written column by column as raw numbers. In the merge every run has its next rows in memory. All rows
+up to the smallest last key of those can be sorted together and passed on, because no later row can have a smaller or an equal key.
 """
 
 import os
@@ -44,52 +43,66 @@ class RowFile:
         self.rows += len(rows)
         self.nbytes += rows.nbytes
 
+    def rows_in(self, nbytes):
+        """How many rows take about ``nbytes`` bytes; at least one."""
+        return max(1, int(nbytes * self.rows // max(self.nbytes, 1)))
+
     def blocks(self, nbytes):
         """Iterate over ``(rows, shared)`` in blocks of about ``nbytes`` bytes."""
-        step = max(1, int(nbytes * self.rows // max(self.nbytes, 1)))
-        at = dict.fromkeys(self.dtypes, 0)  # bytes read of each column
+        reader = RowReader(self)
+        while reader.left:
+            yield reader.read(self.rows_in(nbytes))
 
-        def read(name, count):
-            column = np.fromfile(self.path(name), self.dtypes[name], count, offset=at[name])
-            at[name] += column.nbytes
-            return column
 
-        for start in range(0, self.rows, step):
-            count = min(step, self.rows - start)
-            bounds, counts = running_bounds(read("sizes", count)), read("counts", count)
-            text_bounds = running_bounds(read("text_sizes", int(counts.sum())))
-            rows = Rows(read("tokens", int(bounds[-1])), bounds, counts, text_bounds, read("text", int(text_bounds[-1])))
-            yield rows, read("shared", count)
+class RowReader:
+    """Reads a ``RowFile`` from its beginning; ``left`` is the number of rows not yet read."""
+
+    def __init__(self, source):
+        self.source, self.left = source, source.rows
+        self._at = dict.fromkeys(source.dtypes, 0)  # bytes read of each column
+
+    def read(self, count):
+        """``(rows, shared)`` of the next ``count`` rows, or of all that are left."""
+        count = min(count, self.left)
+        self.left -= count
+        bounds, counts = running_bounds(self._column("sizes", count)), self._column("counts", count)
+        text_bounds = running_bounds(self._column("text_sizes", int(counts.sum())))
+        tokens, text = self._column("tokens", int(bounds[-1])), self._column("text", int(text_bounds[-1]))
+        return Rows(tokens, bounds, counts, text_bounds, text), self._column("shared", count)
+
+    def _column(self, name, count):
+        column = np.fromfile(self.source.path(name), self.source.dtypes[name], count, offset=self._at[name])
+        self._at[name] += column.nbytes
+        return column
 
 
 class _Head:
-    """The block of one run that is in memory."""
+    """The next rows of one run, in memory; topped up after every step, so that the heads of all runs reach about as far."""
 
     def __init__(self, run, nbytes):
-        self._blocks = run.blocks(nbytes)
-        self._rows_left = run.rows
-        self._load()
-
-    def _load(self):
-        self.rows, _ = next(self._blocks)
-        self._rows_left -= len(self.rows)
-        self.last_key = self.rows.key(len(self.rows) - 1)
+        self._reader, self._size = RowReader(run), run.rows_in(nbytes)
+        self.rows, _ = self._reader.read(self._size)
 
     @property
     def is_last(self):
-        return not self._rows_left
+        return not self._reader.left
+
+    @property
+    def last_key(self):
+        return self.rows.key(len(self.rows) - 1)
 
     def take(self, limit):
         """Remove and return the rows whose key is at most ``limit`` (all of them for ``None``)."""
         taken, self.rows = self.rows.split(self._position(limit))
-        if not len(self.rows) and not self.is_last:
-            self._load()
+        if self._reader.left:
+            more, _ = self._reader.read(self._size - len(self.rows))
+            self.rows = concatenate([self.rows, more])
         return taken
 
     def _position(self, limit):
-        if limit is None or self.last_key <= limit:
-            return len(self.rows)
         low, high = 0, len(self.rows)
+        if limit is None:
+            return high
         while low < high:
             middle = (low + high) // 2
             if self.rows.key(middle) <= limit:
