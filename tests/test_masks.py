@@ -135,7 +135,7 @@ def test_layer_takes_validity_in_place_of_ids():
     np.testing.assert_array_equal(to_numpy(mask)[0], matrix("causal", 3, valid=valid[0]))
 
 
-@pytest.mark.parametrize("rules, window", [*(([rule], None) for rule in BUILT_IN), (["causal"], 2), (["unilm", "packed"], None)])
+@pytest.mark.parametrize("rules, window", [*(([rule], None) for rule in BUILT_IN), (["causal"], 3), (["unilm", "packed"], None)])
 def test_jacobian_of_two_layers_is_zero_exactly_where_masked(rules, window):
     tokens, segments = np.array([5, 5, 5, 5, 5, 0]), np.array([0, 1, 1, 0, 1, 0])
     length, width = len(tokens), 8
@@ -156,7 +156,7 @@ def test_jacobian_of_two_layers_is_zero_exactly_where_masked(rules, window):
     data = np.random.default_rng(0).normal(size=(1, length, width)).repeat(length, axis=0).astype("float32")
     influence = np.abs(gradient(own_outputs, data)).max(axis=-1)
     mask = by_definition(rules, segments, tokens != 0, window)
-    visible = reaches(mask | np.eye(length, dtype=bool), 2)  # also a padded query, which no key sees, depends on itself
+    visible = reaches(mask | np.eye(length, dtype=bool), 2)  # a padded query, which is no key, depends on itself, too
     assert not visible.all()
     np.testing.assert_array_equal(influence > 0, visible)
 
