@@ -116,7 +116,7 @@ socket.socket.connect = refuse
 import keras_su
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 """
-    output = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, text=True)
+    output = subprocess.run([sys.executable, "-c", program], cwd=ROOT.parent, env=os.environ, capture_output=True, text=True)
     assert output.returncode == 0, output.stderr
     loaded = set(output.stdout.split())
     assert "keras_su" in loaded
