@@ -41,7 +41,7 @@ def unknown_name(kind, name, known, hint=""):
     >>> str(unknown_name("model", "roformer-v2", ["bert", "roformer_v2"]))
     "Unknown model 'roformer-v2'. Did you mean 'roformer_v2'? Known: bert, roformer_v2."
     """
-    known = sorted(str(k) for k in known)
+    known = sorted({str(k) for k in known})
     message = f"Unknown {kind} {name!r}.{did_you_mean(name, known)} Known: {listing(known, 40)}."
     return KerasSuError(message + (f" {hint}" if hint else ""))
 

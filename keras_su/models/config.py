@@ -7,7 +7,7 @@ family has no such feature; unknown, and then a warning for a key of a file and 
 import json
 from pathlib import Path
 
-from keras_su.errors import KerasSuError, did_you_mean, listing, nearest
+from keras_su.errors import KerasSuError, bad_value, did_you_mean, listing, nearest
 
 REQUIRED = object()
 
@@ -96,6 +96,24 @@ class Config:
             aliases = f" (also called {', '.join(names[1:])})" if names[1:] else ""
             raise KerasSuError(f"The configuration of model {self.family!r} lacks {names[0]!r}{aliases}.{self._nearest(names[0])}")
         return default
+
+    def read_head_size(self, hidden_size, heads):
+        """Width of an attention head: a setting of its own, or the hidden size shared out among the heads."""
+        size = self.read("attention_head_size", default=None)
+        if size is not None:
+            return size
+        if not isinstance(heads, int) or heads < 1:
+            raise bad_value("num_attention_heads", heads, "a positive integer")
+        if hidden_size % heads:
+            raise KerasSuError(f"hidden_size {hidden_size} cannot be shared out among {heads} attention heads. Set attention_head_size.")
+        return hidden_size // heads
+
+    def read_choice(self, name, choices, default):
+        """The value behind a setting that allows only the keys of ``choices``."""
+        value = self.read(name, default=default)
+        if value not in choices:
+            raise bad_value(name, value, " or ".join(repr(key) for key in choices))
+        return choices[value]
 
     def _nearest(self, name):
         found = nearest(name, [*self.overrides, *self.values])

@@ -13,6 +13,10 @@ from keras_su.models.spec import Condition, Embeddings, Initializer, Learned, No
 from keras_su.weights.names import TF, TORCH, NameMap, Source
 
 
+POSITION_IDS = {False: None, True: "input", "padding_on_left": "left_padded"}
+"""Where position ids come from: counted, a model input, or counted without the padding in front."""
+
+
 def bert(config):
     """The architecture that a configuration (Google, Hugging Face or bert4keras keys) describes."""
     hidden_size = config.read("hidden_size")
@@ -22,7 +26,7 @@ def bert(config):
     activation = config.read("hidden_act", default="gelu")
     attention = SelfAttention(
         heads=heads,
-        head_size=config.read("attention_head_size", default=hidden_size // heads),
+        head_size=config.read_head_size(hidden_size, heads),
         key_size=config.read("attention_key_size", default=None),
         dropout=config.read("attention_dropout_rate", "attention_probs_dropout_prob", default=0.0),
         residual_scores=config.read("residual_attention_scores", default=False),
@@ -35,7 +39,7 @@ def bert(config):
             length=config.read("max_position", "max_position_embeddings", default=512),
             hierarchical=config.read("hierarchical_position", default=None),
         ),
-        position_ids=position_ids(config),
+        position_ids=config.read_choice("custom_position_ids", POSITION_IDS, default=False),
         norm=norm,
         dropout=dropout,
         segments_share_tokens=config.read("shared_segment_embeddings", default=False),
@@ -54,12 +58,6 @@ def bert(config):
         initializer=Initializer(stddev=config.read("initializer_range", default=0.02)),
         sequence_length=config.read("sequence_length", default=None),
     )
-
-
-def position_ids(config):
-    """Where position ids come from: counted (``None``), a model input, or counted without the padding in front."""
-    custom = config.read("custom_position_ids", default=False)
-    return {True: "input", False: None, "padding_on_left": "left_padded"}.get(custom, custom)
 
 
 def bert_heads(config, activation, norm):
