@@ -28,7 +28,7 @@ from keras_su.decoding.prefix_tree import PrefixTree
 from keras_su.decoding.prefix_tree_rows import spread
 
 VOCABULARY = 21128
-WALKS = {1: 200, 32: 10, 256: 4}  # batch size: batches that are walked
+WALKS = {1: 200, 32: 10, 256: 2}  # batch size: batches that are walked
 
 
 class Tree:

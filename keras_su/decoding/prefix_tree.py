@@ -54,8 +54,8 @@ class PrefixTree:
                 empty; ``value`` is a ``str``, or ``None`` for a key without value. A key that comes again keeps all its values.
             folder: write the tree there and map it instead of holding it in memory. The folder appears when the tree is complete;
                 an earlier tree in its place is replaced.
-            memory: bytes to work with. Keys that need more are sorted in several runs in the temporary folder of the system,
-                about 60 bytes a key twice over. The result, where ``folder`` is ``None``, comes on top.
+            memory: bytes to work with. Keys that need more are sorted in several runs on disk, beside ``folder`` or in the
+                system's folder for temporary files, about 60 bytes a key twice over. The result, if kept in memory, comes on top.
             progress: show progress bars, on a terminal only.
             dtype: of the token ids, ``uint16`` or ``uint32``. Default: uint16 while all ids are at most 65534.
 
@@ -69,7 +69,7 @@ class PrefixTree:
         if folder is None:
             return cls(build_arrays(items, lambda name, length, dtype: np.empty(length, dtype), memory, progress, dtype))
         with replaced_folder(folder) as fresh:
-            parts = build_arrays(items, partial(new_part, fresh), memory, progress, dtype)
+            parts = build_arrays(items, partial(new_part, fresh), memory, progress, dtype, scratch=fresh)
             write_meta(fresh, parts)
             del parts
         return cls.load(folder)

@@ -17,16 +17,17 @@ from keras_su.errors import bad_value
 WINDOW = 32768
 
 
-def build_arrays(items, make, memory, progress, dtype):
+def build_arrays(items, make, memory, progress, dtype, scratch=None):
     """The fields of ``Parts``, each allocated by ``make(name, length, dtype)``.
 
     Rows wait in memory until they take a third of ``memory``, since sorting holds two copies and the order. Then they go to disk
-    as a sorted run, and the runs are merged at the end.
+    as a sorted run, below the folder ``scratch`` or that of the system for temporary files, and the runs are merged at the end.
     """
     if not memory >= 1:
         raise bad_value("PrefixTree: memory", memory, "a positive number of bytes")
-    largest_id = np.iinfo(np.uint32 if dtype is None else token_dtype(dtype)).max - 1
-    with tempfile.TemporaryDirectory(prefix="prefix_tree_") as scratch:
+    dtype = None if dtype is None else token_dtype(dtype)
+    largest_id = np.iinfo(np.uint32 if dtype is None else dtype).max - 1
+    with tempfile.TemporaryDirectory(prefix="prefix_tree_", dir=scratch) as scratch:
         runs, waiting, waiting_bytes = [], [], 0
         items = bar(progress, "Reading keys", items)
         for rows in row_blocks(items, largest_id, block=int(min(65536, 1 + memory // 128))):
@@ -59,7 +60,7 @@ def spilled(waiting, folder):
 
 def arrays_in_memory(waiting, make, progress, dtype):
     rows, shared = sort_rows(joined(waiting))
-    layout = Layout(dtype or rows.tokens.dtype)
+    layout = Layout(rows.tokens.dtype if dtype is None else dtype)
     starts = range(0, len(rows), WINDOW)
     blocks = [(window, shared[start : start + WINDOW]) for window, start in zip(rows.windows(WINDOW), starts)]
     for rows, shared, following in with_following(blocks):
@@ -68,7 +69,7 @@ def arrays_in_memory(waiting, make, progress, dtype):
 
 
 def merged_arrays(runs, folder, make, memory, progress, dtype):
-    layout = Layout(dtype or np.result_type(*(run.token_dtype for run in runs)))
+    layout = Layout(np.result_type(*(run.token_dtype for run in runs)) if dtype is None else dtype)
     merged = RowFile(folder, layout.token_dtype)
     with bar(progress, "Merging keys", total=sum(run.rows for run in runs)) as merging:
         for rows, shared, following in with_following(merge(runs, memory)):

@@ -1,7 +1,7 @@
 """More keys than memory: sorted runs on disk and their merge.
 
-A run is sorted in memory and written column by column as raw numbers. In the merge every run has its next rows in memory. All rows
-up to the smallest last key of those can be sorted together and passed on, because no later row can have a smaller or an equal key.
+A run is sorted in memory and written column by column as raw numbers. In the merge the next rows of every run are in memory. All
+rows up to the smallest last key of those can be sorted together and passed on: no later row can have a smaller or an equal key.
 """
 
 import os
@@ -44,8 +44,8 @@ class RowFile:
         self.nbytes += rows.nbytes
 
     def rows_in(self, nbytes):
-        """How many rows take about ``nbytes`` bytes; at least one."""
-        return max(1, int(nbytes * self.rows // max(self.nbytes, 1)))
+        """How many rows take about ``nbytes`` bytes, but enough for array operations to make sense."""
+        return max(16, int(nbytes * self.rows // max(self.nbytes, 1)))
 
     def blocks(self, nbytes):
         """Iterate over ``(rows, shared)`` in blocks of about ``nbytes`` bytes."""
@@ -94,7 +94,7 @@ class _Head:
     def take(self, limit):
         """Remove and return the rows whose key is at most ``limit`` (all of them for ``None``)."""
         taken, self.rows = self.rows.split(self._position(limit))
-        if self._reader.left:
+        if self._reader.left and len(taken):
             more, _ = self._reader.read(self._size - len(self.rows))
             self.rows = concatenate([self.rows, more])
         return taken
