@@ -18,7 +18,7 @@ EXTRAS = {
     "zh": ["rjieba>=0.2"],
     "serve": ["fastapi>=0.110", "uvicorn>=0.30"],
     "plot": ["matplotlib>=3.8"],
-    "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.8", "sentencepiece>=0.2", "tokenizers>=0.20", "rjieba>=0.2"],
+    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8", "sentencepiece>=0.2", "tokenizers>=0.20", "rjieba>=0.2"],
 }
 
 setup(
@@ -32,4 +32,10 @@ setup(
     packages=find_packages(include=["keras_su", "keras_su.*", "weights_convert", "weights_convert.*"]),
     install_requires=["keras>=3.15", "numpy>=1.26", "h5py>=3.10", "safetensors>=0.4.5", "ml_dtypes>=0.4", "jieba>=0.42", "tqdm>=4.60"],
     extras_require=EXTRAS,
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
 )
