@@ -90,7 +90,8 @@ class MultiHeadAttention(Layer):
         self.mask_mode = mask_mode
 
     def build(self, input_shape):
-        query, key, value = input_shape[:3] if isinstance(input_shape[0], (list, tuple)) else [input_shape] * 3
+        shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape] * 3
+        query, key, value = self.several(shapes[:3], "q", "k", "v")
         self.q_dense = self._dense("query", self.heads * self.key_size, query)
         self.k_dense = self._dense("key", self.heads * self.key_size, key)
         self.v_dense = self._dense("value", self.heads * self.head_size, value)
@@ -160,7 +161,20 @@ class MultiHeadAttention(Layer):
             )
         extras = list(inputs[3:])
         attention_bias = extras.pop(0) if a_bias else None
+        if p_bias:
+            self._check_position_term(p_bias, extras[0].shape[-1])
         return *inputs[:3], attention_bias, extras[0] if p_bias else None
+
+    def _check_position_term(self, p_bias, width):
+        expected, what = (self.heads, "number of heads") if p_bias == "t5_relative" else (self.key_size, "key size")
+        if width != expected:
+            raise bad_value(f"{self.name}: width of the {p_bias} term", width, f"{expected}, the {what}")
+        if p_bias == "typical_relative" and self.key_size != self.head_size:
+            raise bad_value(
+                f"{self.name}: key_size with p_bias={p_bias!r}",
+                self.key_size,
+                f"{self.head_size} like head_size, because the same vectors are added to keys and values",
+            )
 
     @staticmethod
     def _key_mask(mask):

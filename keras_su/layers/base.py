@@ -3,6 +3,9 @@
 import inspect
 
 import keras
+import numpy as np
+
+from keras_su.errors import KerasSuError
 
 
 class Layer(keras.layers.Layer):
@@ -37,6 +40,14 @@ class Layer(keras.layers.Layer):
         recomputing = super().rematerialized_call(call, *args)
         return lambda *_, **__: recomputing(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
 
+    def several(self, inputs, *names):
+        """``inputs`` (tensors or their shapes) if it is a list with an entry for each name, otherwise an error that says so."""
+        is_list = isinstance(inputs, (list, tuple)) and (isinstance(inputs[0], (list, tuple)) or hasattr(inputs[0], "shape"))
+        if not is_list or len(inputs) != len(names):
+            given = f"{len(inputs)} inputs" if is_list else "one tensor"
+            raise KerasSuError(f"{self.name}: got {given}, expected a list of {len(names)}: [{', '.join(names)}].")
+        return inputs
+
     def quantize(self, mode, type_check=True, config=None):
         """Nothing of its own: Keras visits the sub-layers, where the matrices are, one by one."""
 
@@ -65,6 +76,8 @@ def _plain(value):
     """JSON form of a constructor argument."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     if isinstance(value, dict):

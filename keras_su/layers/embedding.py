@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import initializers
-from keras_su.errors import KerasSuError, bad_value
+from keras_su.errors import KerasSuError, bad_value, unknown_name
 from keras_su.layers.base import Layer
 from keras_su.ops.rotary import sinusoidal_embeddings
 from keras_su.registration import register
@@ -54,13 +54,24 @@ class Embedding(keras.layers.ReversibleEmbedding):
         return (*input_shape[:-1], self.input_dim) if mode == "dense" else (*input_shape, self.output_dim)
 
 
+MERGE_MODES = ("add", "concat", "mul", "zero")
+
+
 class _Positional(Layer):
     """What position embeddings share: where the positions come from, and how the result meets the input."""
+
+    def __init__(self, output_dim, merge_mode, custom_position_ids, **kwargs):
+        super().__init__(**kwargs)
+        if merge_mode not in MERGE_MODES:
+            raise unknown_name("merge_mode", merge_mode, MERGE_MODES)
+        self.output_dim = output_dim
+        self.merge_mode = merge_mode
+        self.custom_position_ids = custom_position_ids
 
     def _positions(self, inputs):
         """The input and its positions ``(batch or 1, length)``."""
         if self.custom_position_ids:
-            x, positions = inputs
+            x, positions = self.several(inputs, "x", "position_ids")
             return x, ops.cast(positions, "int32")
         return inputs, ops.expand_dims(ops.arange(ops.shape(inputs)[1], dtype="int32"), 0)
 
@@ -78,7 +89,7 @@ class _Positional(Layer):
         return mask[0] if self.custom_position_ids and isinstance(mask, (list, tuple)) else mask
 
     def compute_output_spec(self, inputs):
-        x = inputs[0] if self.custom_position_ids else inputs
+        x = self.several(inputs, "x", "position_ids")[0] if self.custom_position_ids else inputs
         if self.merge_mode == "zero":
             rows = x.shape[0] if self.custom_position_ids else 1
             return keras.KerasTensor((rows, x.shape[1], self.output_dim), self.compute_dtype)
@@ -113,13 +124,10 @@ class PositionEmbedding(_Positional):
         custom_position_ids=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(output_dim, merge_mode, custom_position_ids, **kwargs)
         self.input_dim = input_dim
-        self.output_dim = output_dim
-        self.merge_mode = merge_mode
         self.hierarchical = hierarchical
         self.embeddings_initializer = embeddings_initializer
-        self.custom_position_ids = custom_position_ids
         if hierarchical and hierarchical is not True and (not 0 < hierarchical < 1 or hierarchical == 0.5):
             raise bad_value("hierarchical", hierarchical, "True or a number between 0 and 1 other than 0.5, where positions would collide")
 
@@ -161,10 +169,7 @@ class SinusoidalPositionEmbedding(_Positional):
     """
 
     def __init__(self, output_dim, merge_mode="add", custom_position_ids=False, **kwargs):
-        super().__init__(**kwargs)
-        self.output_dim = output_dim
-        self.merge_mode = merge_mode
-        self.custom_position_ids = custom_position_ids
+        super().__init__(output_dim, merge_mode, custom_position_ids, **kwargs)
 
     def call(self, inputs):
         x, positions = self._positions(inputs)

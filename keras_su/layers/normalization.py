@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import activations, initializers
+from keras_su.errors import KerasSuError
 from keras_su.layers.base import Layer
 from keras_su.registration import register
 
@@ -13,7 +14,7 @@ class ScaleOffset(Layer):
     """``x * gamma + beta`` over the last axis, optionally shifted by a condition vector.
 
     Args:
-        scale: ``True`` learns ``gamma`` (from ones), ``False`` or ``None`` leaves it out, a number or list is a constant.
+        scale: ``True`` learns ``gamma`` (from ones), ``False`` or ``None`` leaves it out, a number, list or array is a constant.
         offset: the same for ``beta`` (from zeros).
         conditional: inputs are then ``[x, condition]``, and zero-initialised dense layers of the condition are added to gamma and beta.
             At the start the layer equals the unconditional one. The condition is ``(batch, c)`` or ``(batch, length, c)``.
@@ -43,7 +44,10 @@ class ScaleOffset(Layer):
         self.hidden_initializer = hidden_initializer
 
     def build(self, input_shape):
-        shape, condition = input_shape if self.conditional else (input_shape, None)
+        if not self.conditional and isinstance(input_shape[0], (list, tuple)):
+            given = f"got {len(input_shape)} inputs, expected one tensor"
+            raise KerasSuError(f"{self.name}: {given}. A list [x, condition] is for conditional=True.")
+        shape, condition = self.several(input_shape, "x", "condition") if self.conditional else (input_shape, None)
         if self.offset is True:
             self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
         if self.scale is True:
@@ -69,15 +73,15 @@ class ScaleOffset(Layer):
 
     def call(self, inputs):
         x, condition = inputs if self.conditional else (inputs, None)
-        gamma, beta = self._scale_and_offset(condition, len(x.shape), x.dtype)
+        gamma, beta = self._scale_and_offset(condition, x)
         if gamma is not None:
             x = x * gamma
         return x if beta is None else x + beta
 
-    def _scale_and_offset(self, condition, rank, dtype):
-        """Gamma and beta for tensors of ``rank``, ``None`` where switched off."""
+    def _scale_and_offset(self, condition, x):
+        """Gamma and beta for ``x``, ``None`` where switched off."""
         if condition is not None:
-            for _ in range(rank - len(condition.shape)):
+            for _ in range(len(x.shape) - len(condition.shape)):
                 condition = ops.expand_dims(condition, 1)
             if self.hidden_units is not None:
                 condition = self.hidden_dense(condition)
@@ -86,10 +90,10 @@ class ScaleOffset(Layer):
             if _absent(wanted):
                 values.append(None)
                 continue
-            value = getattr(self, learned) if wanted is True else ops.convert_to_tensor(wanted, dtype="float32")
-            value = ops.cast(value, dtype)
+            value = getattr(self, learned) if wanted is True else ops.broadcast_to(wanted, (x.shape[-1],))
+            value = ops.cast(value, x.dtype)
             if condition is not None:
-                value = value + ops.cast(getattr(self, dense)(condition), dtype)
+                value = value + ops.cast(getattr(self, dense)(condition), x.dtype)
             values.append(value)
         return values
 
@@ -145,7 +149,7 @@ class LayerNormalization(ScaleOffset):
         x, condition = inputs if self.conditional else (inputs, None)
         dtype = x.dtype
         wide = ops.cast(x, keras.backend.result_type(dtype, "float32"))
-        gamma, beta = self._scale_and_offset(condition, len(x.shape), wide.dtype)
+        gamma, beta = self._scale_and_offset(condition, wide)
         if self.zero_mean and self.unit_variance and condition is None:
             return ops.cast(ops.layer_normalization(wide, gamma, beta, axis=-1, epsilon=self.epsilon), dtype)
         if self.zero_mean:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_su import initializers
+from keras_su.errors import bad_value
 from keras_su.layers.base import Layer
 from keras_su.ops.rotary import sinusoidal_embeddings
 from keras_su.registration import register
@@ -39,7 +40,7 @@ class RotaryPositionEmbedding(Layer):
 
     def call(self, inputs):
         if self.custom_position_ids:
-            positions = inputs[1]
+            _, positions = self.several(inputs, "x", "position_ids")
         else:
             positions = ops.expand_dims(ops.arange(ops.shape(inputs)[1], dtype="int32"), 0)
         return sinusoidal_embeddings(positions, self.output_dim, self.base)
@@ -48,7 +49,7 @@ class RotaryPositionEmbedding(Layer):
         return None
 
     def compute_output_spec(self, inputs):
-        x = inputs[0] if self.custom_position_ids else inputs
+        x = self.several(inputs, "x", "position_ids")[0] if self.custom_position_ids else inputs
         rows = x.shape[0] if self.custom_position_ids else 1
         return keras.KerasTensor((rows, x.shape[1], self.output_dim), "float32")
 
@@ -81,7 +82,8 @@ class RelativePositionEmbedding(Layer):
         self.built = True
 
     def call(self, inputs):
-        return ops.take(self._table(), self._buckets(_distances(*inputs)), axis=0)
+        query, key = self.several(inputs, "q", "v")
+        return ops.cast(ops.take(self._table(), self._buckets(_distances(query, key)), axis=0), self.compute_dtype)
 
     def _buckets(self, distances):
         reach = (self.input_dim - 1) // 2
@@ -91,7 +93,8 @@ class RelativePositionEmbedding(Layer):
         return None
 
     def compute_output_spec(self, inputs):
-        return keras.KerasTensor((inputs[0].shape[1], inputs[1].shape[1], self.output_dim), self.compute_dtype)
+        query, key = self.several(inputs, "q", "v")
+        return keras.KerasTensor((query.shape[1], key.shape[1], self.output_dim), self.compute_dtype)
 
 
 def _distances(query, key):
@@ -121,6 +124,11 @@ class RelativePositionEmbeddingT5(RelativePositionEmbedding):
         super().__init__(input_dim, output_dim, embeddings_initializer, **kwargs)
         self.max_distance = max_distance
         self.bidirectional = bidirectional
+        exact = input_dim // (4 if bidirectional else 2)
+        if exact < 1:
+            raise bad_value(f"{self.name}: input_dim", input_dim, f"at least {4 if bidirectional else 2} buckets")
+        if max_distance <= exact:
+            raise bad_value(f"{self.name}: max_distance", max_distance, f"more than {exact}, the number of distances with a bucket each")
 
     def _buckets(self, distances):
         count, offset, back = self.input_dim, 0, -distances

@@ -85,7 +85,7 @@ class PositionIds(Layer):
 
     def call(self, tokens):
         valid = ops.cast(ops.not_equal(tokens, self.pad_id), "int32")
-        return ops.maximum(ops.cumsum(valid, axis=1) - 1, 0)
+        return (ops.cumsum(valid, axis=1) - 1) * valid
 
     def compute_mask(self, inputs, mask=None):
         return None
