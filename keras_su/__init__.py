@@ -1,7 +1,7 @@
 """keras_su: Chinese Transformer models and layers for Keras 3 in the tradition of bert4keras.
 
-Importing it registers every layer, so that ``keras.models.load_model`` reads files saved with it. It imports neither TensorFlow, JAX nor torch by
-itself (Keras imports the backend that ``KERAS_BACKEND`` names), and touches no network.
+Importing it registers every layer, so that ``keras.models.load_model`` reads files saved with it. It imports neither
+TensorFlow, JAX nor torch by itself (Keras imports the backend that ``KERAS_BACKEND`` names), and touches no network.
 """
 
 from keras_su import activations, backend, initializers, layers, masks, models

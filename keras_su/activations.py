@@ -1,8 +1,8 @@
 """Activation functions, and what the bare name ``"gelu"`` means.
 
-Two formulas are in use under one name. Google's BERT and bert4keras compute the exact (erf) form, OpenAI's GPT and T5.1.1 the tanh
-approximation. ``"gelu_erf"`` and ``"gelu_tanh"`` are unambiguous; ``"gelu"`` is whichever :func:`set_gelu` chose, resolved at the moment
-a layer is *constructed*, so that a saved model does not depend on a switch.
+Two formulas are in use under one name. Google's BERT and bert4keras compute the exact (erf) form, OpenAI's GPT and T5.1.1 the
+tanh approximation. ``"gelu_erf"`` and ``"gelu_tanh"`` are unambiguous; ``"gelu"`` is whichever :func:`set_gelu` chose, resolved
+at the moment a layer is *constructed*, so that a saved model does not depend on a switch.
 """
 
 import keras

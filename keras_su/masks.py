@@ -1,8 +1,8 @@
 """Who may attend to whom.
 
-A mask is a small named *rule* over two views of a token sequence, one for the queries and one for the keys. Rules are joined with *and*;
-the padding of the keys is always one of the conditions. ``layers.AttentionMask`` turns rule names into a tensor once per model;
-:func:`matrix` gives the same thing as an array to look at.
+A mask is a small named *rule* over two views of a token sequence, one for the queries and one for the keys. Rules are joined
+with *and*; the padding of the keys is always one of the conditions. ``layers.AttentionMask`` turns rule names into a tensor
+once per model; :func:`matrix` gives the same thing as an array to look at.
 
 Convention everywhere: boolean, ``True`` = may attend.
 """
@@ -122,7 +122,9 @@ def combine(rules, query, key, window=None):
     """
     for rule in rules:
         if reads_segments([rule]) and key.segment is None:
-            raise KerasSuError(f"The mask rule {rule!r} reads segment ids, but none were given. Pass segments=segment_ids in the call.")
+            raise KerasSuError(
+                f"The mask rule {rule!r} reads segment ids, but none were given. Pass segments=segment_ids in the call."
+            )
     conditions = [get_rule(rule)(query, key) for rule in rules]
     if window is not None:
         conditions.append(ops.abs(query.index - key.index) < window)

@@ -1,4 +1,5 @@
-"""The table of model families. Everything in ``test_family_*.py`` iterates over it: a family registers for its tests with one row.
+"""The table of model families. Everything in ``test_family_*.py`` iterates over it: a family registers for its tests with one
+row.
 
 A row says how to build the family tiny, which golden cases hold its checkpoints, and what may be asked of it.
 """
@@ -64,7 +65,14 @@ FAMILIES = [
             {"with_mlm": True, "hierarchical_position": True, "residual_attention_scores": True},
             {"with_mlm": "linear", "embedding_size": 16, "attention_key_size": 6},
         ),
-        checkpoints=("bert_nsp_mlm", "bert_pool_mlm", "simbert", "hf_bert_pretraining", "hf_bert_legacy_bin", "hf_roberta_wwm_bin"),
+        checkpoints=(
+            "bert_nsp_mlm",
+            "bert_pool_mlm",
+            "simbert",
+            "hf_bert_pretraining",
+            "hf_bert_legacy_bin",
+            "hf_roberta_wwm_bin",
+        ),
     ),
 ]
 

@@ -45,7 +45,9 @@ def test_configuration_as_file_dictionary_keywords_and_folder_agree(tmp_path):
     folder.mkdir()
     shutil.copy(config, folder / "config.json")
     shutil.copy(checkpoint, folder / "model.safetensors")
-    keywords = {k: values[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")}
+    keywords = {
+        k: values[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    }
     for model in (
         build_transformer_model(values, checkpoint),
         build_transformer_model(folder),
@@ -149,13 +151,17 @@ def test_prefix_and_shared_layers_put_two_towers_into_one_graph():
     assert shared.get_layer("One-Embedding-Token") is one.layers["One-Embedding-Token"]
     config, checkpoint = golden("bert_encoder")
     prefixed = build_transformer_model(config, checkpoint, prefix="A-")
-    np.testing.assert_allclose(run(prefixed, BERT.inputs()), run(build_transformer_model(config, checkpoint), BERT.inputs()), atol=1e-6)
+    np.testing.assert_allclose(
+        run(prefixed, BERT.inputs()), run(build_transformer_model(config, checkpoint), BERT.inputs()), atol=1e-6
+    )
 
 
 def test_additional_inputs_and_condition():
     condition = keras.Input((5,), name="Condition")
     extra = keras.Input((3,), name="Extra")
-    model = build_transformer_model(BERT_CONFIG, layer_norm_cond=condition, additional_input_layers=[condition, extra], with_pool=True)
+    model = build_transformer_model(
+        BERT_CONFIG, layer_norm_cond=condition, additional_input_layers=[condition, extra], with_pool=True
+    )
     assert [tensor.name for tensor in model.inputs] == ["Input-Token", "Input-Segment", "Condition", "Extra"]
     plain = build_transformer_model(BERT_CONFIG, with_pool=True)
     inputs = BERT.inputs()
@@ -166,7 +172,9 @@ def test_additional_inputs_and_condition():
             if weight.path in values:
                 weight.assign(values[weight.path])
     conditions = [rng.normal(size=(3, 5)).astype("float32"), np.zeros((3, 3), "float32")]
-    np.testing.assert_allclose(run(model, [*inputs, *conditions]), run(plain, inputs), atol=1e-5)  # zero-initialised: no effect yet
+    np.testing.assert_allclose(
+        run(model, [*inputs, *conditions]), run(plain, inputs), atol=1e-5
+    )  # zero-initialised: no effect yet
 
 
 def test_sequence_length_fixes_the_shape():
@@ -196,7 +204,10 @@ def test_keep_and_compound_tokens_apply_to_table_and_bias_and_once_only(tmp_path
     options = {"keep_tokens": [3, 1, 2, 50], "compound_tokens": [[0, 3], ([1, 2], [1, 3])], "with_mlm": "linear"}
     handle = build_transformer_model(config, checkpoint, return_keras_model=False, **options)
     source = bert_arrays(checkpoint)
-    for path, name in (("Embedding-Token/embeddings", "bert/embeddings/word_embeddings"), ("MLM-Bias/beta", "cls/predictions/output_bias")):
+    for path, name in (
+        ("Embedding-Token/embeddings", "bert/embeddings/word_embeddings"),
+        ("MLM-Bias/beta", "cls/predictions/output_bias"),
+    ):
         table = source[name]
         kept = table[[3, 1, 2, 50]]
         expected = np.concatenate([kept, [(kept[0] + kept[3]) / 2], [(kept[1] + 3 * kept[2]) / 4]])
@@ -264,7 +275,9 @@ def test_unknown_settings_of_a_file_are_warnings():
         build_transformer_model({**BERT_CONFIG, "my_own_note": 1})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        build_transformer_model({**BERT_CONFIG, "directionality": "bidi", "is_decoder": False, "pooler_type": "first_token_transform"})
+        build_transformer_model(
+            {**BERT_CONFIG, "directionality": "bidi", "is_decoder": False, "pooler_type": "first_token_transform"}
+        )
 
 
 def test_configuration_files_that_are_none(tmp_path):
@@ -289,7 +302,9 @@ def test_missing_variables_are_listed_folded_with_the_nearest_names():
         build_transformer_model(config, arrays)
     text = str(error.value)
     assert "does not fit model 'bert'" in text
-    assert "Transformer-{0..1}-MultiHeadSelfAttention/query/kernel  <- bert/encoder/layer_{0..1}/attention/self/query/kernel" in text
+    assert (
+        "Transformer-{0..1}-MultiHeadSelfAttention/query/kernel  <- bert/encoder/layer_{0..1}/attention/self/query/kernel" in text
+    )
     assert "nearest in the file: bert/encoder/layer_1/attention/self/qeury/kernel" in text
     assert "missing   Embedding-Norm/beta  <- bert/embeddings/LayerNorm/beta" in text
 
@@ -319,7 +334,10 @@ def test_waive_and_ignore_invalid_weights_let_a_model_through_with_a_warning():
 
 def test_a_wrong_vocabulary_size_suggests_keep_tokens():
     config, checkpoint = golden("bert_mlm")
-    with pytest.raises(CheckpointError, match=r"shape     Embedding-Token/embeddings.*\(77, 32\).*\(100, 32\).*Pass keep_tokens=, or vocab_size=100"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"shape     Embedding-Token/embeddings.*\(77, 32\).*\(100, 32\).*Pass keep_tokens=, or vocab_size=100",
+    ):
         build_transformer_model(config, checkpoint, vocab_size=77)
 
 

@@ -52,4 +52,6 @@ if COMPARING:
         stored = {backend: np.load(Path(FOLDER) / backend / f"{row.name}.npz") for backend in BACKENDS}
         for name in stored["jax"].files:
             for backend in BACKENDS:
-                np.testing.assert_allclose(stored[backend][name], stored["jax"][name], atol=1e-5, rtol=1e-5, err_msg=f"{backend} {name}")
+                np.testing.assert_allclose(
+                    stored[backend][name], stored["jax"][name], atol=1e-5, rtol=1e-5, err_msg=f"{backend} {name}"
+                )

@@ -99,7 +99,9 @@ def test_every_named_layer_keeps_the_padding_mask(row):
     model = build(row, "encoder")
     arrays = row.inputs()
     arrays[0][1, 5:] = 0
-    names = [layer.name for layer in model.layers if layer.name.startswith(("Transformer-", "Embedding-Norm", "Embedding-Position"))]
+    names = [
+        layer.name for layer in model.layers if layer.name.startswith(("Transformer-", "Embedding-Norm", "Embedding-Position"))
+    ]
     probe = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
     pooled = keras.layers.GlobalAveragePooling1D()
     for name, output in zip(names, probe([keras.ops.convert_to_tensor(a) for a in arrays], training=False)):

@@ -44,15 +44,17 @@ def build_transformer_model(
     """Build a model, and load its weights when a checkpoint is given.
 
     Args:
-        config_path: a configuration file (Google, Hugging Face or bert4keras keys), a dictionary, a Hugging Face folder (its weights are
-            loaded, too), or ``None`` when ``overrides`` say everything.
-        checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, a dictionary
-            name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
-        model: family name (see :func:`list_models`), a :class:`~keras_su.models.registry.Family`, a :class:`~keras_su.models.spec.Spec`, a
-            function from a configuration to a Spec, or ``None`` to find out from ``config.json`` and, failing that, from the tensor names.
-        application: ``"encoder"``, ``"lm"`` (causal mask) or ``"unilm"`` (segment 0 bidirectional, the rest causal); the last two switch
-            the language model head on.
-        return_keras_model: ``False`` returns the :class:`~keras_su.models.handle.Transformer` handle instead of the ``keras.Model``.
+        config_path: a configuration file (Google, Hugging Face or bert4keras keys), a dictionary, a Hugging Face folder (its
+            weights are loaded, too), or ``None`` when ``overrides`` say everything.
+        checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, a
+            dictionary name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
+        model: family name (see :func:`list_models`), a :class:`~keras_su.models.registry.Family`, a
+            :class:`~keras_su.models.spec.Spec`, a function from a configuration to a Spec, or ``None`` to find out from
+            ``config.json`` and, failing that, from the tensor names.
+        application: ``"encoder"``, ``"lm"`` (causal mask) or ``"unilm"`` (segment 0 bidirectional, the rest causal); the last
+            two switch the language model head on.
+        return_keras_model: ``False`` returns the :class:`~keras_su.models.handle.Transformer` handle instead of the
+            ``keras.Model``.
         keep_tokens: ids of the vocabulary to keep, in their new order.
         compound_tokens: further tokens, each a list of (new) ids whose mean embedding it gets, or a pair ``(ids, weights)``.
         additional_input_layers: Keras input, or a list of them, appended to the inputs of the model.
@@ -60,20 +62,22 @@ def build_transformer_model(
         prefix: put before every layer name, so that several models fit into one graph.
         layers: dictionary of existing layers to share, by name.
         edit: function ``Spec -> Spec`` applied before building.
-        remat: recompute activations in the backward pass instead of keeping them: ``True`` for the feed-forward layers of all blocks, and
-            the attention layers where they have no dropout; or a list of such layer names.
+        remat: recompute activations in the backward pass instead of keeping them: ``True`` for the feed-forward layers of all
+            blocks, and the attention layers where they have no dropout; or a list of such layer names.
         dtype: dtype or policy of all layers; default is the global policy.
         name: of the Keras model.
         strict: raise when the checkpoint leaves a variable unfilled; ``False`` warns.
         waive: regular expressions of variables or tensors that may be missing.
         ignore_invalid_weights: bert4keras' name for ``strict=False``.
-        **overrides: settings that win over the configuration, e.g. ``num_hidden_layers=3``, ``with_pool=True``, ``with_nsp=True``,
-            ``with_mlm="linear"``, ``hierarchical_position=True``, ``custom_position_ids=True``, ``dropout_rate=0.3``.
+        **overrides: settings that win over the configuration, e.g. ``num_hidden_layers=3``, ``with_pool=True``,
+            ``with_nsp=True``, ``with_mlm="linear"``, ``hierarchical_position=True``, ``custom_position_ids=True``,
+            ``dropout_rate=0.3``.
 
     Returns:
-        a functional ``keras.Model`` whose inputs are token ids, segment ids (and what was added), int32 ``(batch, length)``. Outputs: hidden
-        states ``(batch, length, hidden_size)`` without heads; otherwise pool ``(batch, hidden_size)`` or next-sentence probabilities
-        ``(batch, 2)``, then masked language model ``(batch, length, vocab_size)``. One output is a tensor, several are a list.
+        a functional ``keras.Model`` whose inputs are token ids, segment ids (and what was added), int32 ``(batch, length)``.
+        Outputs: hidden states ``(batch, length, hidden_size)`` without heads; otherwise pool ``(batch, hidden_size)`` or
+        next-sentence probabilities ``(batch, 2)``, then masked language model ``(batch, length, vocab_size)``. One output is a
+        tensor, several are a list.
 
     Raises:
         KerasSuError: unknown names or settings, contradictory configurations.
@@ -127,7 +131,9 @@ def _read_config(config_path):
         if (path / candidate).is_file():
             return read_json(path / candidate), path
     others = sorted(p.name for p in path.glob("*.json"))
-    raise KerasSuError(f"The folder {str(path)!r} has no config.json or bert_config.json. It has: {listing(others) or 'no JSON file'}.")
+    raise KerasSuError(
+        f"The folder {str(path)!r} has no config.json or bert_config.json. It has: {listing(others) or 'no JSON file'}."
+    )
 
 
 def _find_family(model, values, checkpoint_path):
@@ -156,7 +162,9 @@ def _make_spec(model, family, values, overrides, application):
     family.check_application(application)
     if isinstance(model, Spec):
         if overrides:
-            raise KerasSuError(f"Settings {listing(overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=.")
+            raise KerasSuError(
+                f"Settings {listing(overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=."
+            )
         spec, unknown = model, []
     else:
         config = Config(values, overrides, family.name, application)
@@ -164,7 +172,9 @@ def _make_spec(model, family, values, overrides, application):
         unknown = config.done()
     if application in _RULES:
         if not has_language_model(spec):
-            raise KerasSuError(f"application={application!r} needs a language model head, which this specification lacks. Add MaskedLM to its heads.")
+            raise KerasSuError(
+                f"application={application!r} needs a language model head, which this Spec lacks. Add MaskedLM to its heads."
+            )
         spec = replace(spec, mask=Mask(rules=(_RULES[application],)))
     return spec, unknown
 

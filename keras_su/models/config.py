@@ -1,7 +1,8 @@
 """Reading a model configuration so that nothing in it is overlooked.
 
-Every key ends in one of four ways: read by the family; known not to change the computation; known to change it, and then an error when the
-family has no such feature; unknown, and then a warning for a key of a file and an error for a keyword of the caller.
+Every key ends in one of four ways: read by the family; known not to change the computation; known to change it, and then an
+error when the family has no such feature; unknown, and then a warning for a key of a file and an error for a keyword of the
+caller.
 """
 
 import json
@@ -13,17 +14,20 @@ REQUIRED = object()
 
 # Keys of configuration files that say nothing about the computation of an encoder or decoder.
 _SILENT = {
-    "_commit_hash", "_name_or_path", "_num_labels", "architectures", "author", "auto_map", "bad_words_ids", "bos_token_id",
-    "chunk_size_feed_forward", "classifier_dropout", "cls_token_id", "decoder_start_token_id", "directionality",
-    "early_stopping", "eos_token_id", "finetuning_task", "gradient_checkpointing", "id2label", "initializer_range", "keys_to_ignore_at_inference",
-    "label2id", "language", "length_penalty", "max_length", "min_length", "mlm_probability", "model_type", "name", "no_repeat_ngram_size",
-    "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past", "output_scores",
-    "pad_token_id", "pooler_dropout", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-    "pooler_size_per_head", "pooler_type", "prefix", "problem_type", "pruned_heads", "repetition_penalty", "return_dict",
-    "return_dict_in_generate", "sep_token_id", "task_specific_params", "temperature", "tokenizer_class", "top_k", "top_p", "torch_dtype",
-    "torchscript", "transformers_version", "typical_p", "use_bfloat16", "use_cache", "vocab_file", "do_sample", "dtype", "diversity_penalty",
-    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id", "num_beam_groups",
-    "remove_invalid_values", "suppress_tokens", "begin_suppress_tokens", "tf_legacy_loss", "is_encoder_decoder", "mask_token_id", "unk_token_id",
+    "_commit_hash", "_name_or_path", "_num_labels", "architectures", "author", "auto_map", "bad_words_ids",
+    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "cls_token_id",
+    "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample", "dtype", "early_stopping",
+    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "initializer_range",
+    "keys_to_ignore_at_inference", "label2id", "language", "length_penalty", "mask_token_id",
+    "max_length", "min_length", "mlm_probability", "model_type", "name", "no_repeat_ngram_size", "num_beam_groups",
+    "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past",
+    "output_scores", "pad_token_id", "pooler_dropout", "pooler_fc_size", "pooler_num_attention_heads",
+    "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "prefix", "problem_type",
+    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id",
+    "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p",
+    "torch_dtype", "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache",
+    "vocab_file",
 }  # fmt: skip
 
 # Keys that do change the computation, with the values at which they do not.
@@ -33,9 +37,11 @@ _NEUTRAL = {
     "embedding_scale": (None, 1, 1.0),
     "hidden_dropout": (),
     "is_decoder": (False,),
+    "is_encoder_decoder": (False,),
     "layer_norm_type": ("postln",),
     "ln_type": ("postln",),
     "position_embedding_type": ("absolute", None),
+    "pruned_heads": ({}, None),
     "rope_scaling": (None,),
     "sliding_window": (None,),
     "tie_encoder_decoder": (False,),
@@ -94,7 +100,9 @@ class Config:
         self._read.update(names)
         if default is REQUIRED:
             aliases = f" (also called {', '.join(names[1:])})" if names[1:] else ""
-            raise KerasSuError(f"The configuration of model {self.family!r} lacks {names[0]!r}{aliases}.{self._nearest(names[0])}")
+            raise KerasSuError(
+                f"The configuration of model {self.family!r} lacks {names[0]!r}{aliases}.{self._nearest(names[0])}"
+            )
         return default
 
     def read_head_size(self, hidden_size, heads):
@@ -105,7 +113,9 @@ class Config:
         if not isinstance(heads, int) or heads < 1:
             raise bad_value("num_attention_heads", heads, "a positive integer")
         if hidden_size % heads:
-            raise KerasSuError(f"hidden_size {hidden_size} cannot be shared out among {heads} attention heads. Set attention_head_size.")
+            raise KerasSuError(
+                f"hidden_size {hidden_size} cannot be shared out among {heads} attention heads. Set attention_head_size."
+            )
         return hidden_size // heads
 
     def read_choice(self, name, choices, default):

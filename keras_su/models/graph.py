@@ -36,7 +36,8 @@ class Graph:
         self.prefix = prefix
         self.layers = {} if layers is None else layers
         self.condition = condition
-        self.extra_inputs = [] if extra_inputs is None else list(extra_inputs) if isinstance(extra_inputs, (list, tuple)) else [extra_inputs]
+        extra_inputs = [] if extra_inputs is None else extra_inputs
+        self.extra_inputs = list(extra_inputs) if isinstance(extra_inputs, (list, tuple)) else [extra_inputs]
         self.name = name
         self.dtype = dtype
         self._masks = {}
@@ -150,7 +151,7 @@ class Graph:
             return None
         if self.segments is None:
             raise KerasSuError(
-                f"The mask {' and '.join(rules)} reads segment ids, but the model has no segment input. Build it with segment_vocab_size=2."
+                f"The mask {' and '.join(rules)} reads segment ids, but the model has no segment input. Set segment_vocab_size=2."
             )
         return self.segments
 

@@ -63,8 +63,8 @@ class Transformer:
     def load_weights_from_checkpoint(self, checkpoint, *, strict=True, waive=(), alternatives=None):
         """Fill the model from a checkpoint of any format that :func:`keras_su.weights.open_checkpoint` reads.
 
-        ``keep_tokens`` and ``compound_tokens`` of the build apply when the file holds the full vocabulary; a file with the reduced
-        vocabulary (weights saved from this model) is taken as it is.
+        ``keep_tokens`` and ``compound_tokens`` of the build apply when the file holds the full vocabulary; a file with the
+        reduced vocabulary (weights saved from this model) is taken as it is.
 
         Returns:
             the :class:`~keras_su.weights.report.LoadReport`, also kept as ``report``.
@@ -76,7 +76,9 @@ class Transformer:
                 self.model.load_weights(checkpoint)
             else:
                 if not self.family.maps:
-                    raise KerasSuError(f"Model {self.family.name!r} has no name tables, so only Keras weight files can be loaded into it.")
+                    raise KerasSuError(
+                        f"Model {self.family.name!r} has no name tables, so only Keras weight files can be loaded into it."
+                    )
                 self.report = load(
                     self.variables(),
                     reader,
@@ -105,7 +107,9 @@ class Transformer:
             if name_map.format == format:
                 return dump(self.variables(), name_map)
         known = [name_map.format for name_map in self.family.maps]
-        raise bad_value(f"checkpoint format of {self.family.name}", format, " or ".join(map(repr, known)) or "none, the family has no tables")
+        raise bad_value(
+            f"checkpoint format of {self.family.name}", format, " or ".join(map(repr, known)) or "none, the family has no tables"
+        )
 
     def save_weights_as_checkpoint(self, path):
         """Write a TF checkpoint with the family's public tensor names, without TensorFlow."""

@@ -18,7 +18,9 @@ class Pool:
     def apply(self, graph, hidden):
         kernel = {"kernel_initializer": graph.spec.initializer.config()}
         x = graph.apply(hidden, layers.FirstToken, name="Pooler")
-        x = graph.apply(x, keras.layers.Dense, name="Pooler-Dense", units=graph.spec.hidden_size, activation=self.activation, **kernel)
+        x = graph.apply(
+            x, keras.layers.Dense, name="Pooler-Dense", units=graph.spec.hidden_size, activation=self.activation, **kernel
+        )
         if self.next_sentence:
             x = graph.apply(x, keras.layers.Dense, name="NSP-Proba", units=2, activation="softmax", **kernel)
         return x

@@ -81,7 +81,9 @@ def find_family(model):
         raise unknown_name("model", model, _FAMILIES, "Register your own with keras_su.models.register_family.")
     if callable(model):
         return Family(name=getattr(model, "__name__", "custom"), spec=model)
-    raise KerasSuError(f"model: got {model!r}, expected a name ({listing(list_models())}), a Family or a function from Config to Spec.")
+    raise KerasSuError(
+        f"model: got {model!r}, expected a name ({listing(list_models())}), a Family or a function from Config to Spec."
+    )
 
 
 def family_of_config(values):

@@ -1,6 +1,7 @@
 """What a model family *is*, as data. No Keras calls here: :mod:`keras_su.models.graph` turns a :class:`Spec` into a model.
 
-A block is a list of residuals ``x <- post(x + out(part(pre(x))))``; which norms are present tells post-norm, pre-norm and sandwich apart.
+A block is a list of residuals ``x <- post(x + out(part(pre(x))))``; which norms are present tells post-norm, pre-norm and
+sandwich apart.
 """
 
 from collections.abc import Callable
@@ -134,7 +135,9 @@ def map_parts(spec, part_class, **changes):
     """A copy of ``spec`` in which every part of a class has some fields changed; for the ``edit=`` argument of the factory."""
 
     def edit(block):
-        residuals = [replace(r, part=replace(r.part, **changes)) if isinstance(r.part, part_class) else r for r in block.residuals]
+        residuals = [
+            replace(r, part=replace(r.part, **changes)) if isinstance(r.part, part_class) else r for r in block.residuals
+        ]
         return replace(block, residuals=tuple(residuals))
 
     if isinstance(spec.block, Block):

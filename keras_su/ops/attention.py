@@ -37,8 +37,8 @@ def attend(
         position_bias: float of the same shape, added before scaling (T5).
         relative: float ``(T, S, key_size)`` or with a batch axis, mixed into scores and output (Shaw et al., NEZHA).
         scale: factor of the scores; ``None`` = ``1 / sqrt(key_size)``.
-        normalization: ``"softmax"``; ``"squared_relu"`` = relu(a)^2 / n (FLASH); ``"softmax_plus"`` = softmax(a log(n) / log(512)), where n is
-            the number of visible keys.
+        normalization: ``"softmax"``; ``"squared_relu"`` = relu(a)^2 / n (FLASH); ``"softmax_plus"`` = softmax(a log(n) /
+            log(512)), where n is the number of visible keys.
         length_floor: smallest n of ``softmax_plus``, as in the released GAU-alpha weights.
         dropout: a ``Dropout`` layer for the attention probabilities, or ``None``.
         training: whether dropout acts.
@@ -60,15 +60,20 @@ def attend(
     if fused:
         output = _fused(query, key, value, mask, bias, position_bias, scale)
         return output if mask is None else _zero_blind_rows(output, mask)
-    return _explicit(
-        query, key, value, mask, bias, position_bias, relative, scale, normalization, length_floor, dropout, training, return_scores
-    )
+    key, value = _repeat_heads(query, key), _repeat_heads(query, value)
+    scores = _scores(query, key, relative, position_bias) * scale
+    logits = scores if bias is None else scores + _bounded(bias, scores.dtype)
+    probabilities = ops.cast(normalize(logits, mask, normalization, length_floor), value.dtype)
+    if drops:
+        probabilities = dropout(probabilities, training=training)
+    output = _mix(probabilities, value, relative)
+    return (output, scores) if return_scores else output
 
 
 def _fused(query, key, value, mask, bias, position_bias, scale):
     if key.shape[2] == 1 < query.shape[2] and keras.backend.backend() == "tensorflow":
         # There Keras 3.15 repeats shared heads, but not a single one.
-        key, value = ops.repeat(key, query.shape[2], axis=2), ops.repeat(value, query.shape[2], axis=2)
+        key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     if position_bias is not None:
         position_bias = position_bias * ops.cast(scale, position_bias.dtype)
         bias = position_bias if bias is None else bias + ops.cast(position_bias, bias.dtype)
@@ -85,10 +90,14 @@ def _zero_blind_rows(output, mask):
     return output * ops.cast(ops.transpose(sees, (0, 2, 1, 3)), output.dtype)
 
 
-def _explicit(query, key, value, mask, bias, position_bias, relative, scale, normalization, length_floor, dropout, training, return_scores):
-    groups = query.shape[2] // key.shape[2]
-    if groups > 1:
-        key, value = ops.repeat(key, groups, axis=2), ops.repeat(value, groups, axis=2)
+def _repeat_heads(query, x):
+    """Keys or values with as many heads as the queries."""
+    groups = query.shape[2] // x.shape[2]
+    return ops.repeat(x, groups, axis=2) if groups > 1 else x
+
+
+def _scores(query, key, relative, position_bias):
+    """Unscaled scores ``(batch, heads, T, S)``, in float32 at least."""
     scores = ops.einsum("btnh,bsnh->bnts", query, key)
     scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
     if relative is not None:
@@ -96,16 +105,16 @@ def _explicit(query, key, value, mask, bias, position_bias, relative, scale, nor
         scores = scores + ops.cast(ops.einsum(equation, query, ops.cast(relative, query.dtype)), scores.dtype)
     if position_bias is not None:
         scores = scores + ops.cast(position_bias, scores.dtype)
-    scores = scores * scale
-    logits = scores if bias is None else scores + _bounded(bias, scores.dtype)
-    probabilities = ops.cast(normalize(logits, mask, normalization, length_floor), value.dtype)
-    if dropout is not None:
-        probabilities = dropout(probabilities, training=training)
+    return scores
+
+
+def _mix(probabilities, value, relative):
+    """The weighted mean of the values, and of the relative vectors where there are some."""
     output = ops.einsum("bnts,bsnh->btnh", probabilities, value)
     if relative is not None:
         equation = "bnts,tsh->btnh" if len(relative.shape) == 3 else "bnts,btsh->btnh"
         output = output + ops.einsum(equation, probabilities, ops.cast(relative, probabilities.dtype))
-    return (output, scores) if return_scores else output
+    return output
 
 
 def normalize(logits, mask=None, method="softmax", length_floor=16):

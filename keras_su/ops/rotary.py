@@ -33,7 +33,8 @@ def apply_rotary_position_embeddings(sinusoidal, *tensors):
         *tensors: each ``(batch, length, size)`` or ``(batch, length, heads, size)``; lengths may not differ from the table's.
 
     Returns:
-        The rotated tensor, or a list of them when several were given. The arithmetic is float32, the result has the tensor's dtype.
+        The rotated tensor, or a list of them when several were given. The arithmetic is float32, the result has the tensor's
+        dtype.
     """
     if not tensors:
         raise bad_value("apply_rotary_position_embeddings: number of tensors", 0, "at least one tensor to rotate")

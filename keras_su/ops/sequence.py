@@ -41,8 +41,8 @@ def sequence_masking(x, mask=None, value=0, axis=None, bias=None, return_mask=Fa
         mask: boolean or 0/1 tensor ``(batch, length)``, ``True`` = keep; ``None`` keeps everything.
         value: what replaces the masked entries: a number, ``"inf"``, ``"-inf"`` or an infinity.
         axis: the sequence axis, or a list of axes to which the same mask applies; default 1.
-        bias: optional second condition with the rank of ``x`` (broadcast): a boolean tensor is joined with *and*, a float tensor is
-            added to ``x`` before masking.
+        bias: optional second condition with the rank of ``x`` (broadcast): a boolean tensor is joined with *and*, a float
+            tensor is added to ``x`` before masking.
         return_mask: also return the joined boolean mask, aligned with ``x`` (``None`` when nothing was masked).
     """
     if isinstance(value, str):

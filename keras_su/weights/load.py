@@ -15,7 +15,8 @@ class VocabularyRows:
 
     Args:
         keep_tokens: row numbers to keep, in their new order; ``None`` keeps all.
-        compound_tokens: for each further token, a list of (new) row numbers whose mean it becomes, or a pair ``(numbers, weights)``.
+        compound_tokens: for each further token, a list of (new) row numbers whose mean it becomes, or a pair ``(numbers,
+            weights)``.
 
     >>> rows = VocabularyRows([2, 0], [[0, 1]])
     >>> rows.select(np.array([[1.0], [2.0], [3.0]])).tolist()
@@ -179,6 +180,8 @@ def dump(variables, name_map):
     for path, variable in variables.items():
         source = name_map.find(path)
         if source is None:
-            raise CheckpointError(f"{path} has no name in {name_map.format} checkpoints of this family, so the model cannot be written as one.")
+            raise CheckpointError(
+                f"{path} has no name in {name_map.format} checkpoints of this family, so the model cannot be written as one."
+            )
         array = keras.ops.convert_to_numpy(variable.value if hasattr(variable, "value") else variable)
         yield source.name, source.backward(array)

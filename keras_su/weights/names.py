@@ -1,7 +1,7 @@
 """Name tables: which variable of ours is which tensor of a checkpoint. One table serves loading and saving.
 
-Tables are written with two small helpers, because a dialect follows rules: in a TF file ``x/kernel`` is stored as it is; in a torch file it is
-``x.weight`` and transposed.
+Tables are written with two small helpers, because a dialect follows rules: in a TF file ``x/kernel`` is stored as it is; in a
+torch file it is ``x.weight`` and transposed.
 """
 
 import re
@@ -72,7 +72,9 @@ class NameMap:
     _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        patterns = {source.name: re.compile(re.escape(source.name).replace(r"\{i\}", r"(\d+)") + "$") for source in self.rows.values()}
+        patterns = {
+            source.name: re.compile(re.escape(source.name).replace(r"\{i\}", r"(\d+)") + "$") for source in self.rows.values()
+        }
         object.__setattr__(self, "_patterns", patterns)
 
     def find(self, path):
@@ -101,8 +103,8 @@ class NameMap:
     def canonical(self, names):
         """The names of a file as this table spells them.
 
-        Undoes what is known to happen to names in the wild: wrappers (``module.``, ``model.``), a missing root (``bert.``), TF-Hub's ``module/``,
-        ``:0``, and ``gamma``/``beta`` for the weight and bias of torch layer norms.
+        Undoes what is known to happen to names in the wild: wrappers (``module.``, ``model.``), a missing root (``bert.``),
+        TF-Hub's ``module/``, ``:0``, and ``gamma``/``beta`` for the weight and bias of torch layer norms.
 
         Returns:
             dictionary canonical name -> name in the file.
@@ -149,7 +151,9 @@ class NameMap:
 
 def _modern(name):
     """``LayerNorm.gamma`` is what transformers once called ``LayerNorm.weight``."""
-    return re.sub(r"(norm\w*|ln_\w+)\.gamma$", r"\1.weight", re.sub(r"(norm\w*|ln_\w+)\.beta$", r"\1.bias", name, flags=re.I), flags=re.I)
+    return re.sub(
+        r"(norm\w*|ln_\w+)\.gamma$", r"\1.weight", re.sub(r"(norm\w*|ln_\w+)\.beta$", r"\1.bias", name, flags=re.I), flags=re.I
+    )
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class LoadReport:
         if self.complete:
             head = f"{self.source}: {self.loaded} variables of model {self.family!r} loaded (names: {self.table})."
         else:
-            total = self.loaded + len(self.missing) + len(self.mismatched)
-            head = f"{self.source} does not fit model {self.family!r} (names: {self.table}; {self.loaded} of {total} variables found)."
+            found = f"{self.loaded} of {self.loaded + len(self.missing) + len(self.mismatched)} variables found"
+            head = f"{self.source} does not fit model {self.family!r} (names: {self.table}; {found})."
         return "\n".join([head, *self._lines()])
 
     def _lines(self):
@@ -101,9 +101,9 @@ def fold_pairs(pairs):
             continue
         values = sorted(int(n[running[0]]) for n in numbers)
         consecutive = values == list(range(values[0], values[-1] + 1))
-        text = "{%d..%d}" % (values[0], values[-1]) if consecutive else "{%s}" % ",".join(map(str, values))
+        span = f"{values[0]}..{values[-1]}" if consecutive else ",".join(map(str, values))
         number = numbers[0][running[0]]
-        result.append(tuple(re.sub(rf"(?<!\d){number}(?!\d)", text, side, count=1) for side in members[0]))
+        result.append(tuple(re.sub(rf"(?<!\d){number}(?!\d)", f"{{{span}}}", side, count=1) for side in members[0]))
     return result
 
 

@@ -1,6 +1,7 @@
 """BERT (Devlin et al., arXiv 1810.04805) and everything with its layout.
 
-Google BERT, HFL BERT-wwm and RoBERTa-wwm (a BERT, despite the name), MacBERT, SimBERT, WoBERT, Zhuiyi's small RoBERTa and factorised models, UER.
+Google BERT, HFL BERT-wwm and RoBERTa-wwm (a BERT, despite the name), MacBERT, SimBERT, WoBERT, Zhuiyi's small RoBERTa and
+factorised models, UER.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ from keras_su.models.parts import FeedForward, SelfAttention
 from keras_su.models.registry import register_family
 from keras_su.models.spec import Condition, Embeddings, Initializer, Learned, Norm, Spec, post_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Source
-
+from keras_su.weights.transforms import Transpose
 
 POSITION_IDS = {False: None, True: "input", "padding_on_left": "left_padded"}
 """Where position ids come from: counted, a model input, or counted without the padding in front."""
@@ -69,7 +70,9 @@ def bert_heads(config, activation, norm):
     if pool or next_sentence:
         heads.append(Pool(activation="tanh" if pool in (True, False) else pool, next_sentence=bool(next_sentence)))
     if language_model:
-        heads.append(MaskedLM(activation="softmax" if language_model is True else language_model, hidden_act=activation, norm=norm))
+        heads.append(
+            MaskedLM(activation="softmax" if language_model is True else language_model, hidden_act=activation, norm=norm)
+        )
     return tuple(heads)
 
 
@@ -110,7 +113,15 @@ def rows(dialect, body, layer, heads):
 CONDITIONAL = (r".*/(hidden|beta|gamma)_dense/kernel",)
 """Conditional norms start as unconditional ones; no public checkpoint holds their dense layers."""
 
-TF_SLOTS = (r"(^|/)global_step$", r"/(adam|lamb|lars)_[mv]$", r"AdamWeightDecayOptimizer", r"/Adam(_1)?$", r"(^|/)beta[12]_power$", r"^signal_early_stopping", r"^_CHECKPOINTABLE_OBJECT_GRAPH$")  # fmt: skip
+TF_SLOTS = (
+    r"(^|/)global_step$",
+    r"/(adam|lamb|lars)_[mv]$",
+    r"AdamWeightDecayOptimizer",
+    r"/Adam(_1)?$",
+    r"(^|/)beta[12]_power$",
+    r"^signal_early_stopping",
+    r"^_CHECKPOINTABLE_OBJECT_GRAPH$",
+)
 """What optimizers leave in TF checkpoints."""
 
 TORCH_BUFFERS = (r"(^|\.)embeddings\.(position_ids|token_type_ids)$", r"^cls\.predictions\.decoder\.(weight|bias)$")
@@ -119,7 +130,7 @@ TORCH_BUFFERS = (r"(^|\.)embeddings\.(position_ids|token_type_ids)$", r"^cls\.pr
 BERT_TF = NameMap(
     "tf",
     rows(TF, "bert/", "layer_{i}", {
-        "NSP-Proba/kernel": Source("cls/seq_relationship/output_weights", TORCH.dense("", "")["/kernel"].operations),  # stored (2, hidden)
+        "NSP-Proba/kernel": Source("cls/seq_relationship/output_weights", (Transpose(),)),
         "NSP-Proba/bias": Source("cls/seq_relationship/output_bias"),
         "MLM-Bias/beta": Source("cls/predictions/output_bias", vocabulary=True),
     }),
@@ -166,7 +177,9 @@ def hugging_face_config(spec):
     }
     if any(beyond.values()):
         named = ", ".join(name for name, used in beyond.items() if used)
-        raise KerasSuError(f"A Hugging Face BERT cannot express {named}. Save the model as a TF checkpoint or a .keras file instead.")
+        raise KerasSuError(
+            f"A Hugging Face BERT cannot express {named}. Save the model as a TF checkpoint or a .keras file instead."
+        )
     return {
         "model_type": "bert",
         "architectures": ["BertForPreTraining" if spec.heads else "BertModel"],
