@@ -1,39 +1,36 @@
-"""``.safetensors`` files: an 8-byte header length, a JSON header, and the bytes of the tensors (huggingface/safetensors, README).
+"""``.safetensors`` files through their library; ours are the interface of a ``Reader``, the choice of slices and the errors."""
 
-Read and written here because the header is trivial, and so rows can be read alone, bfloat16 needs no framework, and errors
-name the file.
-"""
-
-import json
 import math
+from contextlib import contextmanager
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from keras_su.errors import CheckpointError
-from keras_su.weights.output import octets
-from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, RawFile, damaged
+from keras_su.errors import CheckpointError, bad_value, listing
+from keras_su.weights.raw_file import BFLOAT16, FLOAT8_E4M3, FLOAT8_E5M2, check_is_data, damaged
 from keras_su.weights.reader import Reader
 
+# What the library gives as numpy arrays. It finds bfloat16 only after ml_dtypes was imported, which raw_file does.
 _DTYPES = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
+    "F64": np.dtype("f8"),
+    "F32": np.dtype("f4"),
+    "F16": np.dtype("f2"),
     "BF16": BFLOAT16,
-    "F8_E4M3": FLOAT8_E4M3,
-    "F8_E5M2": FLOAT8_E5M2,
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
+    "I64": np.dtype("i8"),
+    "I32": np.dtype("i4"),
+    "I16": np.dtype("i2"),
     "I8": np.dtype("i1"),
-    "U64": np.dtype("<u8"),
-    "U32": np.dtype("<u4"),
-    "U16": np.dtype("<u2"),
+    "U64": np.dtype("u8"),
+    "U32": np.dtype("u4"),
+    "U16": np.dtype("u2"),
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
-    "C64": np.dtype("<c8"),
+    "C64": np.dtype("c8"),
 }
-_CODES = {dtype: code for code, dtype in _DTYPES.items()}
-_MOST_HEADER_BYTES = 100_000_000  # the limit of the format's own library
+_WRITABLE = (*_DTYPES.values(), FLOAT8_E4M3, FLOAT8_E5M2)
+_MOST_HEADER_BYTES = 100_000_000  # the limit of the library
+_BYTES_PER_CALL = 32_768  # reading one more slice takes about as long as copying this much
 
 
 class SafetensorsReader(Reader):
@@ -47,41 +44,60 @@ class SafetensorsReader(Reader):
 
     def __init__(self, path):
         super().__init__(path)
-        self._file = RawFile(path)
+        size = check_is_data(path)
         try:
-            self._entries, self.metadata, self._start = _read_header(self._file)
-        except BaseException:
-            self._file.close()
-            raise
+            # Whole tensors are not mapped: the mapped pages would count as memory of this process next to the arrays.
+            self._file = safe_open(self.path, framework="numpy", backend="pread")
+        except SafetensorError as error:
+            if "unknown variant" in str(error):
+                raise CheckpointError(f"{path} holds a dtype that the installed safetensors does not know: {error}.") from None
+            raise damaged(path, f"{error} (the file has {size:,} bytes)") from None
+        self.metadata = self._file.metadata() or {}
+        self._names = dict.fromkeys(self._file.offset_keys())
         if self.metadata.get("format") == "tf":
             self.format = "tf"
 
     def names(self):
-        return list(self._entries)
+        return list(self._names)
 
     def shape(self, name):
-        self._check_name(name)
-        return tuple(self._entries[name]["shape"])
+        return tuple(self._slice(name).get_shape())
 
     def dtype(self, name):
-        self._check_name(name)
-        code = self._entries[name]["dtype"]
+        code = self._slice(name).get_dtype()
         if code not in _DTYPES:
-            raise CheckpointError(f"{name!r} in {self.path} has the dtype {code!r}. Known: {', '.join(_DTYPES)}.")
+            raise CheckpointError(
+                f"{name!r} in {self.path} has the dtype {code}, which the safetensors library does not read into numpy. "
+                f"Expected one of: {listing(_DTYPES, 20)}. Convert it, e.g. with safetensors.torch."
+            )
         return _DTYPES[code]
 
     def close(self):
-        self._file.close()
+        self._file.__exit__(None, None, None)
 
     def _known(self):
-        return self._entries
+        return self._names
+
+    def _slice(self, name):
+        self._check_name(name)
+        with self._naming(name):
+            return self._file.get_slice(name)
 
     def _read(self, name, rows):
-        begin, end = self._entries[name]["data_offsets"]
-        dtype, shape = self.dtype(name), self.shape(name)
-        if math.prod(shape) * dtype.itemsize != end - begin:
-            raise damaged(self.path, f"{name!r} of shape {shape} and dtype {dtype} takes {end - begin} bytes")
-        return self._file.array(self._start + begin, dtype, shape, rows, name)
+        shape, dtype = self.shape(name), self.dtype(name)
+        with self._naming(name):
+            if rows is None:
+                return self._file.get_tensor(name)
+            # Mapped for this one tensor: without mapping the library reads all of a tensor for every slice.
+            with safe_open(self.path, framework="numpy", backend="mmap") as mapped:
+                return _read_rows(mapped.get_slice(name), shape, dtype, rows)
+
+    @contextmanager
+    def _naming(self, name):
+        try:
+            yield
+        except SafetensorError as error:
+            raise CheckpointError(f"{name!r} in {self.path} cannot be read: {error}.") from None
 
 
 def looks_like_safetensors(head):
@@ -90,44 +106,33 @@ def looks_like_safetensors(head):
 
 
 def write_safetensors_file(path, arrays, metadata):
-    """Write one file from a list of ``(name, contiguous array)``; larger items first, so that every tensor is aligned."""
-    arrays = sorted(arrays, key=lambda pair: -pair[1].dtype.itemsize)
-    header, offset = {"__metadata__": metadata} if metadata else {}, 0
+    """Fill the existing file ``path`` from a list of ``(name, array)`` as ``named_arrays`` yields them; its permissions stay.
+
+    Raises:
+        CheckpointError: for a dtype that such a file cannot hold.
+        KerasSuError: for metadata that are not strings.
+    """
     for name, array in arrays:
-        if array.dtype not in _CODES:
-            known = ", ".join(_DTYPES)
+        if array.dtype not in _WRITABLE:
+            known = listing([dtype.name for dtype in _WRITABLE], 20)
             raise CheckpointError(f"A safetensors file cannot hold {name!r} of dtype {array.dtype}. Known: {known}.")
-        end = offset + array.nbytes
-        header[name] = {"dtype": _CODES[array.dtype], "shape": list(array.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for _, array in arrays:
-            file.write(octets(array))
+    if not all(isinstance(text, str) for pair in metadata.items() for text in pair):
+        raise bad_value("metadata", metadata, "a dictionary of strings")
+    mode = path.stat().st_mode
+    save_file(dict(arrays), path, metadata=metadata)
+    path.chmod(mode)  # the library puts a new file there, which only its owner may read
 
 
-def _read_header(raw):
-    """Entries by name, metadata, and the byte where the tensors begin."""
-    file = raw.file
-    length = int.from_bytes(file.read(8), "little")
-    if raw.size < 8 or not 2 <= length <= _MOST_HEADER_BYTES:
-        raise CheckpointError(f"{raw.path} is not a safetensors file: it announces a header of {length} bytes.")
-    if 8 + length > raw.size:
-        raise damaged(raw.path, f"the header ends at byte {8 + length}, the file at byte {raw.size}")
-    try:
-        header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__", None) or {}
-        end = 0
-        for entry in header.values():
-            begin, stop = entry["data_offsets"]
-            sizes = [begin, stop, *entry["shape"]]
-            if not all(type(size) is int and size >= 0 for size in sizes) or begin > stop or not isinstance(entry["dtype"], str):
-                raise ValueError
-            end = max(end, stop)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged(raw.path, "its header is no valid list of tensors") from None
-    if 8 + length + end > raw.size:
-        raise damaged(raw.path, f"the tensors end at byte {8 + length + end}, the file at byte {raw.size}")
-    return header, metadata, 8 + length
+def _read_rows(tensor, shape, dtype, rows):
+    """Rows in any order, from few slices: a gap is read through where that is cheaper than another slice."""
+    result = np.empty((len(rows), *shape[1:]), dtype)
+    if not result.size:
+        return result
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    row_bytes = math.prod(shape[1:]) * dtype.itemsize
+    starts = np.flatnonzero((np.diff(ascending) - 1) * row_bytes > _BYTES_PER_CALL) + 1
+    for places, wanted in zip(np.split(order, starts), np.split(ascending, starts)):
+        first, last = int(wanted[0]), int(wanted[-1])
+        result[places] = tensor[first : last + 1][wanted - first]
+    return result
