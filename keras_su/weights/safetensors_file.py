@@ -31,6 +31,7 @@ _DTYPES = {
 _WRITABLE = (*_DTYPES.values(), FLOAT8_E4M3, FLOAT8_E5M2)
 _MOST_HEADER_BYTES = 100_000_000  # the limit of the library
 _BYTES_PER_CALL = 32_768  # reading one more slice takes about as long as copying this much
+_BYTES_PER_PIECE = 2**20  # copied twice, so it should stay in the cache of the processor
 
 
 class SafetensorsReader(Reader):
@@ -124,14 +125,16 @@ def write_safetensors_file(path, arrays, metadata):
 
 
 def _read_rows(tensor, shape, dtype, rows):
-    """Rows in any order, from few slices: a gap is read through where that is cheaper than another slice."""
+    """Rows in any order, from few small slices: a gap is read through where that is cheaper than another slice."""
     result = np.empty((len(rows), *shape[1:]), dtype)
     if not result.size:
         return result
     order = np.argsort(rows, kind="stable")
     ascending = rows[order]
     row_bytes = math.prod(shape[1:]) * dtype.itemsize
-    starts = np.flatnonzero((np.diff(ascending) - 1) * row_bytes > _BYTES_PER_CALL) + 1
+    wide_gaps = (np.diff(ascending) - 1) * row_bytes > _BYTES_PER_CALL
+    new_pieces = np.diff(ascending * row_bytes // _BYTES_PER_PIECE) > 0
+    starts = np.flatnonzero(wide_gaps | new_pieces) + 1
     for places, wanted in zip(np.split(order, starts), np.split(ascending, starts)):
         first, last = int(wanted[0]), int(wanted[-1])
         result[places] = tensor[first : last + 1][wanted - first]
