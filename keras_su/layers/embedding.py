@@ -26,6 +26,10 @@ class Embedding(keras.layers.ReversibleEmbedding):
         mode: ``"embedding"`` or ``"dense"``.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True  # in dense mode, too, where Keras would drop the mask with a warning
+
     def call(self, inputs, mode="embedding"):
         if mode not in ("embedding", "dense"):
             raise bad_value("Embedding: mode", mode, "'embedding' or 'dense'")
