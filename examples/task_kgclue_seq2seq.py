@@ -1,0 +1,288 @@
+#! -*- coding: utf-8 -*-
+"""Questions to a knowledge graph with one sequence-to-sequence model and a prefix tree (KgCLUE).
+
+A UniLM reads ``[CLS] question [SEP]`` and writes ``subject [SEP] predicate [SEP] meaning [SEP]``. A beam search may only
+follow the branches of a prefix tree that holds the whole knowledge graph, so every answer is an entry of the graph; its
+object is then looked up. Where the tree branches, the search also looks ahead: branches that lead to entries with more of
+the question's characters are raised.
+
+    python task_kgclue_seq2seq.py                                # train on the small graph beside this file, about 1 minute
+    python task_kgclue_seq2seq.py --save runs/kg                 # the same, and keep the result
+    python task_kgclue_seq2seq.py --load runs/kg --question "牛顿是哪国人？"
+    python task_kgclue_seq2seq.py --data-dir kgclue --knowledge Knowledge.txt --epochs 10 --beam 1 3 5 --output results.jsonl
+
+Without ``--config`` a small model is trained from scratch. With a pre-trained one, as in the article:
+
+    python task_kgclue_seq2seq.py --data-dir kgclue --config chinese_roberta/bert_config.json \
+        --checkpoint chinese_roberta/bert_model.ckpt --vocab chinese_roberta/vocab.txt --learning-rate 1e-5 --epochs 3
+
+The article: https://kexue.fm/archives/8802. The data: https://github.com/CLUEbenchmark/KgCLUE.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from kgclue_data import MAX_LENGTH, MAX_QUESTION, Lessons, character_vocabulary, read_knowledge, read_questions, triple
+from tqdm import tqdm
+
+from keras_su.decoding import LookAhead, PrefixConstraint, PrefixTree, beam_search
+from keras_su.metrics import CommonSubsequence, exact_match, lcs_f1
+from keras_su.models import build_transformer_model
+from keras_su.models.heads import MaskedLM
+from keras_su.tokenizers import Tokenizer, save_vocab
+
+SMALL_GRAPH = Path(__file__).parent / "data" / "kg_mini"
+
+
+class Knowledge:
+    """The graph as a prefix tree over ``subject [SEP] predicate [SEP] meaning``; the values are the lines of the files."""
+
+    def __init__(self, tokenizer, tree=None):
+        self.tokenizer, self.tree, self.end = tokenizer, tree, tokenizer.end_id
+        self.ids = lru_cache(100_000)(lambda text: tokenizer.encode(text)[0][1:-1])
+
+    def key(self, entry):
+        ids = [*self.ids(entry.subject), self.end, *self.ids(entry.predicate), self.end, *self.ids(entry.meaning)]
+        return ids[: MAX_LENGTH - MAX_QUESTION - 3]
+
+    def build(self, paths):
+        self.tree = PrefixTree.build((self.key(entry), line) for entry, line in read_knowledge(paths))
+        return self
+
+    def entry(self, ids, question):
+        """The triple behind generated ids. Subjects that differ only in unknown characters share a key: the question decides."""
+        while not self.tree.is_key(self.tree.find(ids)):
+            ids = ids[:-1]  # the end ids that close the key
+        entries = [triple(*line.split("\t")) for line in self.tree.values(self.tree.find(ids))]
+        return next((entry for entry in entries if entry.subject in question), entries[0])
+
+    def lexical_answer(self, question):
+        """Without any model: the longest subject in the question, and of its entries the predicate with the longest common subsequence."""
+        ids = self.ids(question)
+        matches = []
+        for first in range(len(ids)):
+            state = self.tree.root
+            for last in range(first, len(ids)):
+                state = self.tree.advance(state, ids[last])
+                if self.tree.advance(state, self.end) != self.tree.dead:
+                    matches.append((last - first, -first, self.tree.advance(state, self.end)))
+        if not matches:
+            return None
+        common = CommonSubsequence(ids)
+        overlap = lambda part: common.length(common.advance_all(common.start, part))  # noqa: E731
+        best = None
+        for suffix, lines in self.tree.completions(max(matches)[2]):
+            predicate, meaning = _split_at(suffix.tolist(), self.end)
+            rank = (overlap(predicate), -len(predicate), overlap(meaning))
+            if best is None or rank > best[0]:
+                best = rank, triple(*lines[0].split("\t"))
+        return best[1]
+
+
+def _split_at(ids, separator):
+    where = ids.index(separator)
+    return ids[:where], ids[where + 1 :]
+
+
+class ReadingLoss(keras.losses.Loss):
+    """Cross-entropy of the next token over the vocabulary, plus that over its rivals alone: the search normalises like that."""
+
+    def __init__(self):
+        super().__init__(reduction="mean_with_sample_weight")
+
+    def call(self, targets, logits):
+        scores = ops.take_along_axis(logits, ops.cast(targets, "int32"), axis=-1)
+        own = scores[..., 0]
+        among_rivals = ops.logsumexp(ops.where(targets > 0, scores, -1e9), axis=-1)
+        return ops.logsumexp(logits, axis=-1) - own + 2 * (among_rivals - own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelAt(MaskedLM):
+    """The head of a language model, at some positions only: the vocabulary is the most expensive part of a small model."""
+
+    positions: keras.KerasTensor
+
+    def apply(self, graph, hidden):
+        return super().apply(graph, ops.take_along_axis(hidden, ops.expand_dims(self.positions, -1), axis=1))
+
+
+def build_model(config, checkpoint, family):
+    """Inputs token ids, segment ids ``(batch, length)`` and positions ``(batch, places)``; output logits ``(batch, places, vocab_size)``."""
+    positions = keras.Input((None,), dtype="int32", name="Positions")
+    return build_transformer_model(
+        config,
+        checkpoint,
+        model=family,
+        application="unilm",
+        with_mlm="linear",
+        additional_input_layers=positions,
+        edit=lambda spec: replace(spec, heads=(LanguageModelAt(**vars(spec.heads[-1]), positions=positions),)),
+    )
+
+
+def small_config(vocab_size):
+    """A model that learns from scratch in minutes."""
+    return {
+        "vocab_size": vocab_size,
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.0,
+        "max_position_embeddings": 2 * MAX_LENGTH,
+        "initializer_range": 0.05,  # BERT's 0.02 is for a width of 768; narrower layers need more to start with
+    }
+
+
+def train(model, lessons, epochs, learning_rate):
+    steps = epochs * len(lessons)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 100, steps, warmup_target=learning_rate, warmup_steps=max(steps // 16, 1)
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
+    model.compile(optimizer, loss=ReadingLoss())
+    model.fit(lessons, epochs=epochs, verbose=1 if sys.stderr.isatty() else 2)
+
+
+def next_token(model):
+    """The step function of the search: all the search knows about the model."""
+
+    def step(hypotheses):
+        sequences = list(hypotheses)
+        lengths = np.array([len(ids) for ids in sequences])
+        rows, length = 1 << (len(sequences) - 1).bit_length(), -(-lengths.max() // 16) * 16  # again few shapes
+        token_ids, segment_ids = np.zeros((2, rows, length), np.int32)
+        positions = np.zeros((rows, 1), np.int32)
+        for row, ids in enumerate(sequences):
+            token_ids[row, : len(ids)] = ids
+            segment_ids[row, len(ids) - hypotheses.generated.shape[1] : len(ids)] = 1
+        positions[: len(sequences), 0] = lengths - 1
+        logits = keras.ops.convert_to_numpy(model.predict_on_batch([token_ids, segment_ids, positions]))[: len(sequences), 0]
+        logits = logits.astype(np.float64)
+        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+    return step
+
+
+def answer(model, knowledge, questions, beam, look_ahead, batch_size=32):
+    """For every question ``(triple, probability)``."""
+    step, constraint, answers = next_token(model), PrefixConstraint(knowledge.tree, knowledge.end), []
+    name = f"beam {beam}{' + look-ahead' if look_ahead else ''}"
+    for first in tqdm(range(0, len(questions), batch_size), desc=name, unit=" batches", disable=None):
+        batch = questions[first : first + batch_size]
+        ids = [knowledge.ids(question)[:MAX_QUESTION] for question in batch]
+        prompts = [[knowledge.tokenizer.start_id, *question, knowledge.end] for question in ids]
+        ahead = [LookAhead(knowledge.tree, ids, end_id=knowledge.end, until_ends=2)] if look_ahead else []
+        found = beam_search(
+            step, prompts, beam=beam, max_new_tokens=MAX_LENGTH, end_ids=knowledge.end, min_ends=3, processors=[*ahead, constraint]
+        )
+        for question, (best, *_) in zip(batch, found):
+            answers.append((knowledge.entry(best.tokens.tolist(), question), float(np.exp(best.score))))
+    return answers
+
+
+def plain(text):
+    """As the official evaluation compares: without case, and with single spaces."""
+    return " ".join(text.lower().split())
+
+
+def report(name, answers, questions):
+    """A row of the final table: exact match and F1 of the objects, and their mean."""
+    pairs = [(plain(entry.object if entry else ""), plain(gold.object)) for (entry, _), (_, gold) in zip(answers, questions)]
+    em, f1 = (100 * float(np.mean([metric(*pair) for pair in pairs])) for metric in (exact_match, lcs_f1))
+    return f"{name:<24} {em:8.2f} {f1:8.2f} {(em + f1) / 2:8.2f}"
+
+
+def describe(question, entry, probability):
+    meaning = f"（{entry.meaning}）" if entry.meaning else ""
+    return f"{question}\n    {entry.subject}{meaning} | {entry.predicate} | {entry.object}    ({probability:.3f})"
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=SMALL_GRAPH, help="folder of train.json, dev.json and the knowledge files")
+    parser.add_argument("--knowledge", nargs="+", default=["Knowledge.txt"], metavar="FILE", help="files of triples, in the data folder")
+    parser.add_argument("--model", default="bert", help="family of the model")
+    parser.add_argument("--config", help="configuration of a model; default: a small one, trained from scratch")
+    parser.add_argument("--checkpoint", help="its weights")
+    parser.add_argument("--vocab", help="its vocabulary; default: the characters of the data")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3, help="1e-5 suits a pre-trained model of the usual size")
+    parser.add_argument("--beam", type=int, nargs="+", default=[3], help="one or several widths")
+    parser.add_argument("--no-look-ahead", action="store_true", help="answer without looking ahead in the tree")
+    parser.add_argument("--question", help="answer this question instead of those of dev.json")
+    parser.add_argument("--output", type=Path, help="file for all answers, one JSON object a line")
+    parser.add_argument("--save", type=Path, help="folder to keep model, vocabulary and tree in")
+    parser.add_argument("--load", type=Path, help="folder that --save wrote: no training")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--smoke", action="store_true", help="a few steps and questions only, to see that all parts work")
+    return parser.parse_args(arguments)
+
+
+def prepare(arguments):
+    """Trained model and knowledge: loaded, or made."""
+    if arguments.load:
+        knowledge = Knowledge(Tokenizer(arguments.load / "vocab.txt", do_lower_case=True), PrefixTree.load(arguments.load / "tree"))
+        return build_model(arguments.load / "config.json", arguments.load / "model.weights.h5", arguments.model), knowledge
+    files = [arguments.data_dir / name for name in arguments.knowledge]
+    questions = read_questions(arguments.data_dir / "train.json")
+    if arguments.vocab:
+        vocabulary = arguments.vocab
+    else:
+        names = {text for entry, _ in read_knowledge(files) for text in entry[:3]}
+        vocabulary = character_vocabulary([*sorted(names), *(question for question, _ in questions)])
+    knowledge = Knowledge(Tokenizer(vocabulary, do_lower_case=True)).build(files)
+    print(f"{len(knowledge.tree)} entries, {knowledge.tree.nbytes / max(len(knowledge.tree), 1):.0f} bytes each")
+    config = json.loads(Path(arguments.config).read_text()) if arguments.config else small_config(knowledge.tokenizer.vocab_size)
+    model = build_model(config, arguments.checkpoint, arguments.model)
+    steps = 4 if arguments.smoke else len(questions) // arguments.batch_size
+    lessons = Lessons(questions, knowledge, arguments.batch_size, steps, arguments.seed)
+    train(model, lessons, 1 if arguments.smoke else arguments.epochs, arguments.learning_rate)
+    if arguments.save:
+        arguments.save.mkdir(parents=True, exist_ok=True)
+        knowledge.tree.save(arguments.save / "tree")
+        save_vocab(arguments.save / "vocab.txt", knowledge.tokenizer._token_dict)
+        (arguments.save / "config.json").write_text(json.dumps(config, indent=2))
+        model.save_weights(arguments.save / "model.weights.h5")
+    return model, knowledge
+
+
+def main(arguments=None):
+    arguments = parse(arguments)
+    keras.utils.set_random_seed(arguments.seed)
+    model, knowledge = prepare(arguments)
+    if arguments.question:
+        [(entry, probability)] = answer(model, knowledge, [arguments.question], max(arguments.beam), not arguments.no_look_ahead)
+        print(describe(arguments.question, entry, probability))
+        return
+    questions = read_questions(arguments.data_dir / "dev.json")[: 20 if arguments.smoke else None]
+    texts = [question for question, _ in questions]
+    table = [report("no model (LCS)", [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)]
+    for beam in arguments.beam:
+        for look_ahead in [False] if arguments.no_look_ahead else [False, True]:
+            answers = answer(model, knowledge, texts, beam, look_ahead)
+            table.append(report(f"beam {beam}{', look-ahead' if look_ahead else ''}", answers, questions))
+    if arguments.output:
+        with open(arguments.output, "w", encoding="utf-8") as file:
+            for (question, gold), (entry, probability) in zip(questions, answers):
+                row = {"question": question, **entry._asdict(), "score": round(probability, 6), "gold": gold._asdict()}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    print()
+    for (question, _), found in list(zip(questions, answers))[:5]:
+        print(describe(question, *found))
+    print(f"\n{len(questions)} questions, objects{'':<5} {'EM':>8} {'F1':>8} {'score':>8}", *table, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
