@@ -154,7 +154,7 @@ def test_fused_and_explicit_branches_agree(monkeypatch, dtype, bias, mask):
     explicit, scores = attend(*inputs, **options, return_scores=True)
     assert keras.backend.standardize_dtype(scores.dtype) == "float32"
     if is_fused(dtype):  # make sure that it is another branch that is compared
-        monkeypatch.setattr(attention, "_explicit", None)
+        monkeypatch.setattr(attention, "_scores", None)
     fused = attend(*inputs, **options)
     assert keras.backend.standardize_dtype(fused.dtype) == keras.backend.standardize_dtype(explicit.dtype) == dtype
     np.testing.assert_allclose(to_numpy(fused), to_numpy(explicit), rtol=0, atol=8 * STEP[dtype])
