@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/bench_prefix_tree.py --keys 1000000 --peers dict,marisa
 
 Every measurement runs in a process of its own, the peers in turn, round after round; the table shows medians. All times but those
-of loading are CPU time. The build includes turning the stored keys into Python lists, the same for all (row "lists only"), and is
-without garbage collection, which would slow down the dictionaries. Peak memory is what the build adds to the process at its
-highest, the result included. A step is: list the tokens that may follow (for a batch also fetch their scores from a row of
-21,128), then go on with the next token of a real key; the first step, at the root, is left out. Linux only.
+of loading are CPU time. The build includes turning the stored keys into Python lists, the same for all (row "lists only"), except
+that ``from_arrays`` needs none. It is without garbage collection, which would slow down the dictionaries. Peak memory is what the
+build adds to the process at its highest, the result included. A step is: list the tokens that may follow (for a batch also fetch
+their scores from a row of 21,128), then go on with the next token of a real key; the first step, at the root, is left out. Linux.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from keras_su.decoding.prefix_tree import PrefixTree
 from keras_su.decoding.prefix_tree_rows import spread
 
 VOCABULARY = 21128
-WALKS = {1: 200, 32: 10, 256: 2}  # batch size: batches that are walked
+WALKS = {1: 200, 32: 10, 256: 4}  # batch size: batches that are walked
 
 
 class Tree:
@@ -36,8 +36,8 @@ class Tree:
 
     title = "PrefixTree"
 
-    def build(self, keys):
-        self.tree = PrefixTree.build(keys, progress=False)
+    def build(self, folder):
+        self.tree = PrefixTree.build(stored_keys(folder), progress=False)
         return self.tree.nbytes
 
     def load(self, folder):
@@ -47,8 +47,10 @@ class Tree:
         self.tree.children(self.tree.root)
         return time.perf_counter() - started
 
-    def start(self, batch):
-        return self.tree.root if batch == 1 else np.full(batch, self.tree.root)
+    def start(self, tokens):
+        """The state after one token, or the states of a batch."""
+        states = [self.tree.advance(self.tree.root, token) for token in tokens]
+        return states[0] if len(states) == 1 else np.array(states)
 
     def step(self, state, token):
         return self.tree.children(state), self.tree.advance(state, token)
@@ -65,9 +67,22 @@ class TreeWithValues(Tree):
 
     title = "PrefixTree, values"
 
-    def build(self, keys):
+    def build(self, folder):
         texts = ["".join(map(chr, range(start, start + 5))) for start in range(19968, 40000)]
-        return super().build((key, texts[number % len(texts)]) for number, key in enumerate(keys))
+        items = ((key, texts[number % len(texts)]) for number, key in enumerate(stored_keys(folder)))
+        self.tree = PrefixTree.build(items, progress=False)
+        return self.tree.nbytes
+
+
+class TreeFromArrays(Tree):
+    """The keys as one ragged array, never as lists."""
+
+    title = "PrefixTree.from_arrays"
+
+    def build(self, folder):
+        ids, bounds = (np.load(folder / name, mmap_mode="r") for name in ("ids.npy", "bounds.npy"))
+        self.tree = PrefixTree.from_arrays(ids, bounds, progress=False)
+        return self.tree.nbytes
 
 
 class NestedDict:
@@ -75,10 +90,10 @@ class NestedDict:
 
     title = "nested dict"
 
-    def build(self, keys):
+    def build(self, folder):
         before = resident("VmRSS")
         self.root = {}
-        for key in keys:
+        for key in stored_keys(folder):
             node = self.root
             for token in key:
                 child = node.get(token)
@@ -96,8 +111,8 @@ class NestedDict:
             self.root = pickle.load(file)
         return time.perf_counter() - started
 
-    def start(self, batch):
-        return self.root if batch == 1 else [self.root] * batch
+    def start(self, tokens):
+        return self.root[tokens[0]] if len(tokens) == 1 else [self.root[token] for token in tokens]
 
     def step(self, node, token):
         return list(node), node[token]
@@ -113,11 +128,11 @@ class Marisa:
     title = "marisa-trie"
     characters = [chr(token + 1 if token < 0xD7FF else token + 0x801) for token in range(65535)]  # neither NUL nor surrogates
 
-    def build(self, keys):
+    def build(self, folder):
         import marisa_trie
 
         self.token = {character: token for token, character in enumerate(self.characters)}
-        self.trie = marisa_trie.Trie("".join([self.characters[token] for token in key]) for key in keys)
+        self.trie = marisa_trie.Trie("".join([self.characters[token] for token in key]) for key in stored_keys(folder))
         return len(self.trie.tobytes())
 
     def load(self, folder):
@@ -126,8 +141,8 @@ class Marisa:
         self.trie.mmap(str(folder / "marisa"))
         return time.perf_counter() - started
 
-    def start(self, batch):
-        return "" if batch == 1 else [""] * batch
+    def start(self, tokens):
+        return self.characters[tokens[0]] if len(tokens) == 1 else [self.characters[token] for token in tokens]
 
     def step(self, prefix, token):
         length = len(prefix)
@@ -139,7 +154,8 @@ class Marisa:
         return [row[allowed] for (allowed, _), row in zip(steps, scores)], [prefix for _, prefix in steps]
 
 
-CONTESTANTS = {"tree": Tree, "tree_values": TreeWithValues, "dict": NestedDict, "marisa": Marisa}
+OWN = {"tree": Tree, "arrays": TreeFromArrays, "values": TreeWithValues}
+CONTESTANTS = {**OWN, "dict": NestedDict, "marisa": Marisa}
 
 
 def resident(field):
@@ -151,13 +167,11 @@ def resident(field):
 def stored_keys(folder, block=20_000):
     """The keys as lists of ints, read in blocks so that the source adds nothing to the memory that is measured."""
     bounds = np.load(folder / "bounds.npy", mmap_mode="r")
-    with open(folder / "ids.bin", "rb") as file:
-        for start in range(0, len(bounds) - 1, block):
-            part = np.array(bounds[start : start + block + 1])
-            ids = np.fromfile(file, np.uint16, part[-1] - part[0]).tolist()
-            ends = (part - part[0]).tolist()
-            for first, last in zip(ends, ends[1:]):
-                yield ids[first:last]
+    for start in range(0, len(bounds) - 1, block):
+        part = bounds[start : start + block + 1].tolist()
+        ids = np.load(folder / "ids.npy", mmap_mode="r")[part[0] : part[-1]].tolist()
+        for first, last in zip(part, part[1:]):
+            yield ids[first - part[0] : last - part[0]]
 
 
 def measure(name, folder):
@@ -170,7 +184,7 @@ def measure(name, folder):
     gc.disable()
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark starts again from here
     before, started = resident("VmRSS"), time.process_time()
-    nbytes = contestant.build(stored_keys(folder))
+    nbytes = contestant.build(folder)
     figures["build"] = keys / (time.process_time() - started)
     figures["peak"] = (resident("VmHWM") - before) / keys
     figures["bytes"] = nbytes / keys
@@ -184,22 +198,22 @@ def measure(name, folder):
 
 def walk(contestant, folder, batch, walks):
     """Seconds of each step along random keys, as far as the shortest of the batch goes."""
-    ids, bounds = np.fromfile(folder / "ids.bin", np.uint16), np.load(folder / "bounds.npy")
+    ids, bounds = np.load(folder / "ids.npy"), np.load(folder / "bounds.npy")
     generator = np.random.default_rng(1)
     scores = generator.standard_normal((batch, VOCABULARY), np.float32)
     times = []
     for _ in range(walks):
         rows = generator.integers(0, len(bounds) - 1, batch)
         keys = [ids[bounds[row] : bounds[row + 1]].tolist() for row in rows]
-        state = contestant.start(batch)
-        for depth, column in enumerate(zip(*keys)):
+        first, *columns = zip(*keys)
+        state = contestant.start(first)
+        for column in columns:
             started = time.process_time()
             if batch == 1:
                 _, state = contestant.step(state, column[0])
             else:
                 _, state = contestant.batch_step(state, column, scores)
-            if depth:
-                times.append(time.process_time() - started)
+            times.append(time.process_time() - started)
     return times
 
 
@@ -231,11 +245,11 @@ def main():
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.folder)))
         return
-    names = ["tree", "tree_values", *filter(None, arguments.peers.split(","))]
+    names = [*OWN, *filter(None, arguments.peers.split(","))]
     results = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         ids, bounds = knowledge_keys(arguments.keys, arguments.seed)
-        ids.tofile(os.path.join(folder, "ids.bin"))
+        np.save(os.path.join(folder, "ids.npy"), ids)
         np.save(os.path.join(folder, "bounds.npy"), bounds)
         print(f"{arguments.keys:,} keys of {len(ids) / arguments.keys:.1f} ids, {arguments.rounds} rounds")
         for _ in range(arguments.rounds):

@@ -196,13 +196,13 @@ def test_pickle():
     [
         ([[1], [2, -3]], "token id of item 1: got -3, expected an integer from 0 to 4294967294"),
         ([[1], [2], [2**32 - 1]], "item 2: got 4294967295"),
-        ([[2**70]], "item 0 is"),
-        ([[1, 2], [1.5]], r"item 1 is \[1.5\]. Expected token ids"),
-        ([np.array([1.0])], "item 0 is"),
+        ([[2**70]], "token id of item 0: got 1180591620717411303424"),
+        ([[1, 2], [], [4, 1.5]], "token id of item 2: got 1.5"),
+        ([np.array([1.0])], r"item 0 is array\(\[1.\]\). Expected token ids"),
         ([np.zeros((2, 2), int)], "item 0 is"),
-        ([[1], "text"], "item 1 is 'text'"),
-        ([[1], 5], "item 1 is 5"),
-        ([([1], 5)], "item 0 is"),
+        ([[1], "text"], "item 1: got 't'"),
+        ([[1], 5], "item 1 is 5. Expected token ids"),
+        ([([1], 5)], r"item 0: got \[1\]"),
         ([[1], None], "item 1 is None"),
     ],
 )
@@ -211,9 +211,45 @@ def test_wrong_items_are_named(items, message):
         PrefixTree.build(items)
 
 
-def test_wrong_item_is_counted_across_blocks():
-    with pytest.raises(KerasSuError, match="item 70001: got -1"):
-        PrefixTree.build([*([7] for _ in range(70001)), [-1]])
+def test_wrong_items_are_counted_across_blocks():
+    for wrong in (-1, 2**32 - 1):
+        with pytest.raises(KerasSuError, match=f"item 70001: got {wrong}"):
+            PrefixTree.build([*([7] for _ in range(70001)), [wrong]])
+        with pytest.raises(KerasSuError, match=f"item 70001: got {wrong}"):
+            PrefixTree.from_arrays([7] * 70001 + [wrong], np.arange(70003))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16])
+def test_arrays_give_the_same_tree_as_lists(dtype):
+    chance = random.Random(1)
+    keys = [[chance.randrange(5) for _ in range(chance.randrange(8))] for _ in range(30_000)]
+    values = [chance.choice([None, "", f"v{number}"]) for number in range(len(keys))]
+    bounds = np.cumsum([0, *map(len, keys)])
+    ids = np.fromiter((token for key in keys for token in key), dtype)
+    for memory in (50_000, 10**8):
+        built = PrefixTree.build(zip(keys, values), memory=memory)
+        tree = PrefixTree.from_arrays(ids, bounds, values, memory=memory)
+        assert [(key.tolist(), found) for key, found in tree.completions(0)] == [(k.tolist(), f) for k, f in built.completions(0)]
+    inner = PrefixTree.from_arrays(ids, bounds[100:200])  # bounds need not begin at 0 or end at the last id
+    assert [key.tolist() for key in inner.keys()] == [key.tolist() for key in PrefixTree.build(keys[100:199]).keys()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.5], [0, 1]), "must be 1-d integer arrays"),
+        (([[1]], [0, 1]), "must be 1-d integer arrays"),
+        (([1], [0, 2]), "do not divide 1 ids"),
+        (([1, 2], [0, 2, 1]), "do not divide"),
+        (([1, 2], [-1, 2]), "do not divide"),
+        (([1, 2], []), "do not divide"),
+        (([1, 2], [0, 2], ["a", "b"]), "number of values: got 2, expected one for each of the 1 keys"),
+        (([1, 2], [0, 2], [5]), "Expected str or None"),
+    ],
+)
+def test_wrong_arrays(arguments, message):
+    with pytest.raises(KerasSuError, match=message):
+        PrefixTree.from_arrays(*arguments)
 
 
 def test_wrong_arguments():

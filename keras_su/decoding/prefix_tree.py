@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from keras_su.decoding.prefix_tree_build import build_arrays
+from keras_su.decoding.prefix_tree_collect import array_blocks, item_blocks
 from keras_su.decoding.prefix_tree_files import new_part, part_path, read_parts, replaced_folder, write_meta
 from keras_su.decoding.prefix_tree_many import children_of, next_states, suffixes
 from keras_su.decoding.prefix_tree_parts import DEAD, Parts
@@ -66,10 +67,30 @@ class PrefixTree:
         >>> tree.completion_arrays(tree.root)[0].tolist()
         [1, 2, 1, 3]
         """
+        return cls._build(partial(item_blocks, items), folder, memory, progress, dtype)
+
+    @classmethod
+    def from_arrays(cls, ids, bounds, values=None, *, folder=None, memory=512 * 2**20, progress=True, dtype=None):
+        """``build`` for keys that are one ragged array already: twice as fast, for no list is looked at.
+
+        Args:
+            ids: ``(ids,)`` integers, perhaps memory-mapped; key ``i`` is ``ids[bounds[i]:bounds[i + 1]]``.
+            bounds: ``(keys + 1,)`` integers.
+            values: sequence of a ``str`` or ``None`` for each key, or ``None`` for no values at all.
+            folder, memory, progress, dtype: as for ``build``.
+
+        >>> tree = PrefixTree.from_arrays([1, 2, 1, 3, 4], [0, 2, 5], ["a", "b"])
+        >>> tree.values(tree.find([1, 3, 4]))
+        ['b']
+        """
+        return cls._build(partial(array_blocks, ids, bounds, values), folder, memory, progress, dtype)
+
+    @classmethod
+    def _build(cls, source, folder, memory, progress, dtype):
         if folder is None:
-            return cls(build_arrays(items, lambda name, length, dtype: np.empty(length, dtype), memory, progress, dtype))
+            return cls(build_arrays(source, lambda name, length, dtype: np.empty(length, dtype), memory, progress, dtype))
         with replaced_folder(folder) as fresh:
-            parts = build_arrays(items, partial(new_part, fresh), memory, progress, dtype, scratch=fresh)
+            parts = build_arrays(source, partial(new_part, fresh), memory, progress, dtype, scratch=fresh)
             write_meta(fresh, parts)
             del parts
         return cls.load(folder)

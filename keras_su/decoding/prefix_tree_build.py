@@ -6,7 +6,6 @@ import tempfile
 import numpy as np
 from tqdm import tqdm
 
-from keras_su.decoding.prefix_tree_collect import row_blocks
 from keras_su.decoding.prefix_tree_layout import Layout, with_following
 from keras_su.decoding.prefix_tree_rows import concatenate
 from keras_su.decoding.prefix_tree_runs import RowFile, merge
@@ -17,9 +16,10 @@ from keras_su.errors import bad_value
 WINDOW = 32768
 
 
-def build_arrays(items, make, memory, progress, dtype, scratch=None):
+def build_arrays(source, make, memory, progress, dtype, scratch=None):
     """The fields of ``Parts``, each allocated by ``make(name, length, dtype)``.
 
+    ``source(largest_id=..., block=...)`` iterates over the keys as ``Rows`` of about ``block`` ids (see ``prefix_tree_collect``).
     Rows wait in memory until they take a third of ``memory``, since sorting holds two copies and the order. Then they go to disk
     as a sorted run, below the folder ``scratch`` or that of the system for temporary files, and the runs are merged at the end.
     """
@@ -29,13 +29,14 @@ def build_arrays(items, make, memory, progress, dtype, scratch=None):
     largest_id = np.iinfo(np.uint32 if dtype is None else dtype).max - 1
     with tempfile.TemporaryDirectory(prefix="prefix_tree_", dir=scratch) as scratch:
         runs, waiting, waiting_bytes = [], [], 0
-        items = bar(progress, "Reading keys", items)
-        for rows in row_blocks(items, largest_id, block=int(min(65536, 1 + memory // 128))):
-            waiting.append(rows)
-            waiting_bytes += rows.nbytes
-            if waiting_bytes > memory / 3:
-                runs.append(spilled(waiting, os.path.join(scratch, str(len(runs)))))
-                waiting_bytes = 0
+        with bar(progress, "Reading keys") as reading:
+            for rows in source(largest_id=largest_id, block=int(min(65536, 1 + memory // 128))):
+                waiting.append(rows)
+                waiting_bytes += rows.nbytes
+                reading.update(len(rows))
+                if waiting_bytes > memory / 3:
+                    runs.append(spilled(waiting, os.path.join(scratch, str(len(runs)))))
+                    waiting_bytes = 0
         if not runs:
             return arrays_in_memory(waiting, make, progress, dtype)
         if waiting:
@@ -89,9 +90,9 @@ def laid_out(layout, blocks, make, progress):
     return arrays
 
 
-def bar(progress, title, items=None, total=None):
+def bar(progress, title, total=None):
     """A progress bar over keys; ``disable=None`` keeps it quiet where stderr is not a terminal."""
-    return tqdm(items, title, total, unit="key", unit_scale=True, disable=None if progress else True)
+    return tqdm(desc=title, total=total, unit="key", unit_scale=True, disable=None if progress else True)
 
 
 def token_dtype(dtype):
