@@ -1,0 +1,290 @@
+"""One table of all layers: how to make each, what to feed it, and what is documented about the result."""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_su import layers
+from keras_su.activations import gelu_tanh
+
+DENSES = ["query", "key", "value", "output"]
+KERNELS = [f"{name}/kernel" for name in DENSES]
+KERNELS_AND_BIASES = [f"{name}/{part}" for name in DENSES for part in ("kernel", "bias")]
+
+
+def _random(*shape):
+    return np.random.default_rng(shape).normal(size=shape).astype("float32")
+
+
+ARRAYS = {
+    "x": _random(2, 5, 8),
+    "other": _random(3, 5, 8)[:2],
+    "short": _random(2, 3, 8),
+    "condition": _random(2, 3),
+    "ids": np.array([[0, 4, 5, 0, 6], [7, 8, 9, 0, 0]], "int32"),
+    "segments": np.array([[0, 0, 1, 1, 1], [0, 1, 1, 0, 0]], "int32"),
+    "positions": np.array([[0, 1, 2, 3, 4], [4, 3, 2, 1, 0]], "int32"),
+    "bias": _random(2, 5, 5),
+    "allowed": np.tril(np.ones((2, 1, 5, 5), bool)),
+    "rotary": _random(2, 5, 4),
+    "t5": _random(2, 5, 5, 2),
+    "relative": _random(2, 5, 5, 4),
+    "scores": _random(2, 2, 5, 5),
+}
+ARRAYS["x"][1, 3:] = 0  # what ``keras.layers.Masking`` takes for padding
+
+MASKS = {"x": np.any(ARRAYS["x"] != 0, axis=-1), "ids": np.array([[1, 1, 1, 0, 1], [1, 1, 1, 0, 0]], bool)}
+
+
+class Row(NamedTuple):
+    name: str
+    layer: Any
+    arguments: dict
+    "of the constructor"
+    inputs: Any
+    "a name in ARRAYS, or a list of names"
+    shape: Any
+    "documented shape of the output, or a list of shapes"
+    weights: list
+    "documented names and order"
+    mask: str | None = "x"
+    "which of MASKS the output carries"
+    call: dict = {}
+    "further arguments of the call"
+    tensors: dict = {}
+    "further tensors of the call, as names in ARRAYS"
+
+    def make(self, **arguments):
+        return self.layer(name=self.name, **self.arguments, **arguments)
+
+    def apply(self, layer, tensors):
+        """Call ``layer`` on ``tensors``, a dictionary like ARRAYS."""
+        several = isinstance(self.inputs, list)
+        inputs = [tensors[name] for name in self.inputs] if several else tensors[self.inputs]
+        return layer(inputs, **self.call, **{name: tensors[place] for name, place in self.tensors.items()})
+
+
+HEADS = {"heads": 2, "head_size": 4}
+NORMAL = keras.initializers.RandomNormal(stddev=0.1)
+
+ROWS = [
+    Row("attention", layers.MultiHeadAttention, HEADS, "x", (2, 5, 8), KERNELS_AND_BIASES),
+    Row(
+        "attention_cross",
+        layers.MultiHeadAttention,
+        {**HEADS, "out_dim": 6, "key_size": 3, "use_bias": False, "attention_scale": False},
+        ["x", "short", "short"],
+        (2, 5, 6),
+        KERNELS,
+    ),
+    Row(
+        "attention_bias",
+        layers.MultiHeadAttention,
+        {**HEADS, "return_attention_scores": True},
+        ["x", "x", "x", "bias"],
+        [(2, 5, 8), (2, 2, 5, 5)],
+        KERNELS_AND_BIASES,
+        call={"a_bias": True},
+        tensors={"scores": "scores"},
+    ),
+    Row(
+        "attention_rotary",
+        layers.MultiHeadAttention,
+        {**HEADS, "normalization": "softmax_plus", "attention_dropout": 0.1},
+        ["x", "x", "x", "rotary"],
+        (2, 5, 8),
+        KERNELS_AND_BIASES,
+        call={"p_bias": "rotary"},
+    ),
+    Row(
+        "attention_relative",
+        layers.MultiHeadAttention,
+        {**HEADS, "normalization": "squared_relu", "kernel_initializer": NORMAL},
+        ["x", "x", "x", "relative"],
+        (2, 5, 8),
+        KERNELS_AND_BIASES,
+        call={"p_bias": "typical_relative"},
+    ),
+    Row(
+        "attention_t5",
+        layers.MultiHeadAttention,
+        {**HEADS, "use_bias": False, "attention_scale": False},
+        ["x", "x", "x", "allowed", "t5"],
+        (2, 5, 8),
+        KERNELS,
+        call={"a_bias": True, "p_bias": "t5_relative"},
+    ),
+    Row(
+        "attention_mask_mode",
+        layers.MultiHeadAttention,
+        {**HEADS, "mask_mode": "unilm", "kernel_initializer": keras.initializers.serialize(NORMAL)},
+        "x",
+        (2, 5, 8),
+        KERNELS_AND_BIASES,
+        tensors={"segments": "segments"},
+    ),
+    Row(
+        "feed_forward",
+        layers.FeedForward,
+        {"units": 6, "activation": gelu_tanh},
+        "x",
+        (2, 5, 8),
+        ["input_0/kernel", "input_0/bias", "output/kernel", "output/bias"],
+    ),
+    Row(
+        "feed_forward_gated",
+        layers.FeedForward,
+        {"units": 6, "activation": ["gelu", "linear"], "use_bias": False},
+        "x",
+        (2, 5, 8),
+        ["input_0/kernel", "input_1/kernel", "output/kernel"],
+    ),
+    Row("residual", layers.Residual, {}, ["x", "other", "other"], (2, 5, 8), []),
+    Row("norm", layers.LayerNormalization, {"epsilon": 1e-12}, "x", (2, 5, 8), ["beta", "gamma"]),
+    Row("norm_rms", layers.LayerNormalization, {"zero_mean": False, "offset": False}, "x", (2, 5, 8), ["gamma"]),
+    Row("norm_bare", layers.LayerNormalization, {"scale": 2.0, "offset": None}, "x", (2, 5, 8), []),
+    Row(
+        "norm_conditional",
+        layers.LayerNormalization,
+        {"conditional": True, "hidden_units": 4, "hidden_activation": "gelu", "hidden_initializer": "ones"},
+        ["x", "condition"],
+        (2, 5, 8),
+        ["beta", "gamma", "hidden_dense/kernel", "beta_dense/kernel", "gamma_dense/kernel"],
+    ),
+    Row("scale_offset", layers.ScaleOffset, {"scale": np.arange(8), "offset": [0.5] * 8}, "x", (2, 5, 8), []),
+    Row(
+        "scale_offset_conditional",
+        layers.ScaleOffset,
+        {"conditional": True},
+        ["x", "condition"],
+        (2, 5, 8),
+        ["beta", "gamma", "beta_dense/kernel", "gamma_dense/kernel"],
+    ),
+    Row(
+        "embedding",
+        layers.Embedding,
+        {"input_dim": 11, "output_dim": 8, "mask_zero": True},
+        "ids",
+        (2, 5, 8),
+        ["embeddings"],
+        "ids",
+    ),
+    Row(
+        "embedding_dense",
+        layers.Embedding,
+        {"input_dim": 11, "output_dim": 8},
+        "x",
+        (2, 5, 11),
+        ["embeddings"],
+        call={"mode": "dense"},
+    ),
+    Row("position", layers.PositionEmbedding, {"input_dim": 6, "output_dim": 8}, "x", (2, 5, 8), ["embeddings"]),
+    Row(
+        "position_concat",
+        layers.PositionEmbedding,
+        {
+            "input_dim": 6,
+            "output_dim": 4,
+            "merge_mode": "concat",
+            "custom_position_ids": True,
+            "embeddings_initializer": "Sinusoidal",
+        },
+        ["x", "positions"],
+        (2, 5, 12),
+        ["embeddings"],
+    ),
+    Row(
+        "position_hierarchical",
+        layers.PositionEmbedding,
+        {"input_dim": 3, "output_dim": 8, "merge_mode": "mul", "hierarchical": 0.3},
+        "x",
+        (2, 5, 8),
+        ["embeddings"],
+    ),
+    Row(
+        "position_alone",
+        layers.PositionEmbedding,
+        {"input_dim": 6, "output_dim": 4, "merge_mode": "zero"},
+        "x",
+        (1, 5, 4),
+        ["embeddings"],
+    ),
+    Row("sinusoidal", layers.SinusoidalPositionEmbedding, {"output_dim": 8}, "x", (2, 5, 8), []),
+    Row(
+        "sinusoidal_alone",
+        layers.SinusoidalPositionEmbedding,
+        {"output_dim": 6, "merge_mode": "zero", "custom_position_ids": True},
+        ["x", "positions"],
+        (2, 5, 6),
+        [],
+    ),
+    Row("rotary", layers.RotaryPositionEmbedding, {"output_dim": 4, "base": 1000.0}, "x", (1, 5, 4), [], None),
+    Row(
+        "rotary_custom",
+        layers.RotaryPositionEmbedding,
+        {"output_dim": 4, "custom_position_ids": True},
+        ["x", "positions"],
+        (2, 5, 4),
+        [],
+        None,
+    ),
+    Row(
+        "relative",
+        layers.RelativePositionEmbedding,
+        {"input_dim": 5, "output_dim": 4, "embeddings_initializer": NORMAL},
+        ["x", "short"],
+        (5, 3, 4),
+        ["embeddings"],
+        None,
+    ),
+    Row(
+        "relative_fixed",
+        layers.RelativePositionEmbedding,
+        {"input_dim": 5, "output_dim": 4, "embeddings_initializer": "Sinusoidal", "trainable": False},
+        ["x", "x"],
+        (5, 5, 4),
+        [],
+        None,
+    ),
+    Row(
+        "relative_t5",
+        layers.RelativePositionEmbeddingT5,
+        {"input_dim": 6, "output_dim": 2, "max_distance": 9, "bidirectional": False},
+        ["short", "x"],
+        (3, 5, 2),
+        ["embeddings"],
+        None,
+    ),
+    Row(
+        "mask",
+        layers.AttentionMask,
+        {"rules": ["unilm", "causal"], "window": 3, "pad_id": 0, "keep_first": False},
+        "ids",
+        (2, 5, 5),
+        [],
+        None,
+        tensors={"segments": "segments"},
+    ),
+    Row("mask_full", layers.AttentionMask, {"pad_id": None}, "ids", (1, 1, 5), [], None),
+    Row("position_ids", layers.PositionIds, {}, "ids", (2, 5), [], None),
+    Row("first_token", layers.FirstToken, {}, "x", (2, 8), [], None),
+]
+
+
+def one_model(policy="float32"):
+    """A model that feeds ARRAYS, in order, to every row; its outputs are a dictionary by name of the row."""
+    inputs = {name: keras.Input(array.shape[1:], dtype=str(array.dtype), name=f"{name}_in") for name, array in ARRAYS.items()}
+    tensors = {**inputs, "x": keras.layers.Masking(dtype=policy)(inputs["x"])}
+    return keras.Model(list(inputs.values()), {row.name: row.apply(row.make(dtype=policy), tensors) for row in ROWS})
+
+
+def leaves(outputs):
+    """Outputs by name, and by name and place where a layer returns several."""
+    flat = {}
+    for name, output in outputs.items():
+        if isinstance(output, (list, tuple)):
+            flat.update({f"{name}_{place}": part for place, part in enumerate(output)})
+        else:
+            flat[name] = output
+    return flat
