@@ -20,8 +20,9 @@ def build_arrays(source, make, memory, progress, dtype, scratch=None):
     """The fields of ``Parts``, each allocated by ``make(name, length, dtype)``.
 
     ``source(largest_id=..., block=...)`` iterates over the keys as ``Rows`` of about ``block`` ids (see ``prefix_tree_collect``).
-    Rows wait in memory until they take a third of ``memory``, since sorting holds two copies and the order. Then they go to disk
-    as a sorted run, below the folder ``scratch`` or that of the system for temporary files, and the runs are merged at the end.
+    Rows wait in memory until they take a quarter of ``memory``, since sorting needs about three times as much in all. Then they
+    go to disk as a sorted run, below the folder ``scratch`` or that of the system for temporary files. At the end all runs are
+    merged.
     """
     if not memory >= 1:
         raise bad_value("PrefixTree: memory", memory, "a positive number of bytes")
@@ -34,7 +35,7 @@ def build_arrays(source, make, memory, progress, dtype, scratch=None):
                 waiting.append(rows)
                 waiting_bytes += rows.nbytes
                 reading.update(len(rows))
-                if waiting_bytes > memory / 3:
+                if waiting_bytes > memory / 4:
                     runs.append(spilled(waiting, os.path.join(scratch, str(len(runs)))))
                     waiting_bytes = 0
         if not runs:

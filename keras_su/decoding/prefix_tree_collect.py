@@ -70,9 +70,10 @@ def array_blocks(ids, bounds, values, largest_id, block):
         stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + block, side="right")) - 1)
         stop = min(stop, start + block, len(bounds) - 1)
         here = bounds[start : stop + 1]
-        texts = [None] * (stop - start) if values is None else values[start:stop]
-        counts = np.fromiter((text is not None for text in texts), np.uint32, len(texts))
-        texts = [text for text in texts if text is not None]
+        texts, counts = [], np.zeros(stop - start, np.uint32)
+        if values is not None:
+            counts[:] = [text is not None for text in values[start:stop]]
+            texts = [text for text in values[start:stop] if text is not None]
         yield compacted(ids[here[0] : here[-1]], here - here[0], counts, texts, largest_id, start)
         start = stop
 
