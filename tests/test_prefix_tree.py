@@ -261,3 +261,6 @@ def test_wrong_arguments():
         PrefixTree.build([[1]], memory=0)
     with pytest.raises(KerasSuError, match="advance_many"):
         PrefixTree.build([[1]]).advance_many([0, 0], [1])
+    for limit, start in [(-1, 0), (None, -1)]:
+        with pytest.raises(KerasSuError, match="limit and start"):
+            PrefixTree.build([[1]]).completion_arrays(0, limit, start)

@@ -226,6 +226,8 @@ class PrefixTree:
         Returns:
             ``(ids, bounds)``: suffix ``i`` is ``ids[bounds[i]:bounds[i + 1]]``.
         """
+        if start < 0 or (limit is not None and limit < 0):
+            raise bad_value("PrefixTree.completion_arrays: limit and start", (limit, start), "numbers that are not negative")
         first_row, last_row = self._row_range(state)
         first_row = min(first_row + start, last_row)
         last_row = last_row if limit is None else min(first_row + limit, last_row)
