@@ -7,6 +7,7 @@ SHELL := bash
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PYTEST := .venv/bin/python -m pytest
 BACKENDS := tensorflow jax torch
 OUTPUTS := $(CURDIR)/.cross_backend
 
@@ -19,17 +20,15 @@ demo: .venv/demo.stamp  ## train on the small knowledge graph in examples/data a
 	KERAS_BACKEND=tensorflow .venv/bin/python examples/task_kgclue_seq2seq.py
 
 test: .venv/test.stamp  ## ruff, then all tests on TensorFlow, JAX and PyTorch, then the comparison of the three
-	.venv/bin/ruff check .
-	@rm -rf $(OUTPUTS) && mkdir $(OUTPUTS); failed=; \
-	run() { \
-	    name=$$1 backend=$$2; shift 2; echo; echo "==== $$name"; \
-	    KERAS_BACKEND=$$backend KERAS_SU_CROSS_BACKEND=$(OUTPUTS) .venv/bin/python -m pytest "$$@" 2>&1 \
-	        | tee "$(OUTPUTS)/$$name.log" || failed="$$failed $$name"; \
-	}; \
-	for backend in $(BACKENDS); do run $$backend $$backend --numprocesses 2; done; \
-	export KERAS_SU_COMPARE=1; run comparison jax tests/test_cross_backend.py; \
+	@rm -rf $(OUTPUTS) && mkdir $(OUTPUTS); export OMP_NUM_THREADS=1 KERAS_SU_CROSS_BACKEND=$(OUTPUTS); failed=; \
+	run() { echo; echo "==== $$1"; "$${@:2}" 2>&1 | tee "$(OUTPUTS)/$$1.log" || failed="$$failed $$1"; }; \
+	run ruff .venv/bin/ruff check .; \
+	for backend in $(BACKENDS); do run $$backend env KERAS_BACKEND=$$backend $(PYTEST) --numprocesses 2; done; \
+	run comparison env KERAS_BACKEND=jax KERAS_SU_COMPARE=1 $(PYTEST) tests/test_cross_backend.py; \
 	echo; echo "==== summary"; \
-	for name in $(BACKENDS) comparison; do printf '%-12s %s\n' $$name "$$(tail -n 1 "$(OUTPUTS)/$$name.log")"; done; \
+	for name in ruff $(BACKENDS) comparison; do \
+	    printf '%-12s %s\n' $$name "$$(grep -E '[0-9] (passed|failed|errors?)|no tests ran|checks passed|^Found' "$(OUTPUTS)/$$name.log" | tail -n 1)"; \
+	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; echo "all passed"
 
 bench: .venv/test.stamp  ## run the benchmarks
