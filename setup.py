@@ -18,8 +18,9 @@ EXTRAS = {
     "zh": ["rjieba>=0.2"],
     "serve": ["fastapi>=0.110", "uvicorn>=0.30"],
     "plot": ["matplotlib>=3.8"],
-    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8", "sentencepiece>=0.2", "tokenizers>=0.20", "rjieba>=0.2"],
+    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8"],
 }
+EXTRAS["test"] += EXTRAS["sentencepiece"] + EXTRAS["bpe"] + EXTRAS["zh"]
 
 setup(
     name="keras_su",
@@ -30,7 +31,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["keras_su", "keras_su.*", "weights_convert", "weights_convert.*"]),
-    install_requires=["keras>=3.15", "numpy>=1.26", "h5py>=3.10", "safetensors>=0.4.5", "ml_dtypes>=0.4", "jieba>=0.42", "tqdm>=4.60"],
+    install_requires=[
+        "keras>=3.15",
+        "numpy>=1.26",
+        "h5py>=3.10",
+        "safetensors>=0.4.5",
+        "ml_dtypes>=0.4",
+        "jieba>=0.42",
+        "tqdm>=4.60",
+    ],
     extras_require=EXTRAS,
     classifiers=[
         "Intended Audience :: Developers",
