@@ -26,6 +26,20 @@ def to_numpy(tensor):
     return np.array(ops.convert_to_numpy(tensor))
 
 
+def assert_close(found, expected, tolerance=1e-5):
+    """Both, tensors or arrays, agree to ``tolerance`` relative and absolute."""
+    found, expected = (x if isinstance(x, np.ndarray) else to_numpy(x) for x in (found, expected))
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def randomized(layer, *input_shapes):
+    """``layer``, built for its inputs, with random numbers in all of its weights: zeros and ones would hide mistakes."""
+    layer.build(list(input_shapes) if len(input_shapes) > 1 else input_shapes[0])
+    dice = np.random.default_rng(5)
+    layer.set_weights([dice.normal(size=w.shape, scale=0.4) for w in layer.get_weights()])
+    return layer
+
+
 def gradient(function, array, dtype=None):
     """d sum(function(x)) / dx at ``array``, computed by the active backend.
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_su import layers
 from keras_su.activations import gelu_tanh
@@ -35,6 +36,13 @@ ARRAYS = {
 ARRAYS["x"][1, 3:] = 0  # what ``keras.layers.Masking`` takes for padding
 
 MASKS = {"x": np.any(ARRAYS["x"] != 0, axis=-1), "ids": np.array([[1, 1, 1, 0, 1], [1, 1, 1, 0, 0]], bool)}
+
+TENSORS = {name: ops.convert_to_tensor(array) for name, array in ARRAYS.items()}
+
+
+def with_mask():
+    """The tensor ``x``, carrying the mask of its padding as after an embedding."""
+    return keras.layers.Masking()(TENSORS["x"])
 
 
 class Row(NamedTuple):
