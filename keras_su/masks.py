@@ -95,8 +95,11 @@ def unilm(query, key):
 
 @register_mask("prefix", segments=True)
 def prefix(query, key):
-    """Segment 0 is visible to everybody, the rest is causal (prefix language model)."""
-    return ops.logical_or(key.segment == 0, key.index <= query.index)
+    """The leading run of segment 0 is visible to everybody, the rest is causal (prefix language model).
+
+    A later token of segment 0 is not part of the prefix: it has seen what stands before it, and would hand that on.
+    """
+    return ops.logical_or(key.order == 0, key.index <= query.index)
 
 
 @register_mask("packed", segments=True)

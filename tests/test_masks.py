@@ -15,7 +15,7 @@ from keras_su.masks import matrix, register_mask
 from keras_su.ops.sequence import align, sequence_masking
 
 BUILT_IN = ["causal", "full", "packed", "prefix", "unilm"]
-segment_rows = st.lists(st.integers(0, 1), min_size=1, max_size=9)
+segment_rows = st.lists(st.integers(0, 1), min_size=1, max_size=6)
 
 
 def may_see(rule, segments, i, j):
@@ -23,7 +23,7 @@ def may_see(rule, segments, i, j):
     if rule == "causal":
         return j <= i
     if rule == "prefix":
-        return segments[j] == 0 or j <= i
+        return not any(segments[: j + 1]) or j <= i
     if rule == "packed":
         return segments[i] == segments[j]
     if rule == "unilm":
@@ -63,13 +63,13 @@ def test_rules_equal_their_definitions(segments, rules, data):
 
 
 @settings(max_examples=20)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=9))
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
 def test_packed_texts_see_themselves_only(segments):
     np.testing.assert_array_equal(matrix("packed", len(segments), segments=segments), np.equal.outer(segments, segments))
 
 
 @settings(max_examples=30)
-@given(segment_rows, st.sampled_from(BUILT_IN), st.integers(0, 3))
+@given(segment_rows, st.sampled_from(BUILT_IN), st.integers(0, 2))
 def test_depth_does_not_leak(segments, rule, padding):
     """Two layers see no more than one: the rules are transitive, also with padding at the end."""
     segments = segments + [0] * padding
