@@ -1,5 +1,6 @@
 """One table of all layers: how to make each, what to feed it, and what is documented about the result."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import keras
@@ -281,18 +282,27 @@ ROWS = [
 
 
 def one_model(policy="float32"):
-    """A model that feeds ARRAYS, in order, to every row; its outputs are a dictionary by name of the row."""
+    """A model that feeds ARRAYS, in order, to every row; its outputs are a dictionary by name of the row.
+
+    Several outputs of one layer get numbers: ``"name_0"``, ``"name_1"``. The mask of an output, if any, is ``"name_mask"``.
+    """
     inputs = {name: keras.Input(array.shape[1:], dtype=str(array.dtype), name=f"{name}_in") for name, array in ARRAYS.items()}
     tensors = {**inputs, "x": keras.layers.Masking(dtype=policy)(inputs["x"])}
-    return keras.Model(list(inputs.values()), {row.name: row.apply(row.make(dtype=policy), tensors) for row in ROWS})
+    results = {}
+    for row in ROWS:
+        output = row.apply(row.make(dtype=policy), tensors)
+        several = isinstance(output, list)
+        results.update({f"{row.name}_{place}": part for place, part in enumerate(output)} if several else {row.name: output})
+        mask = getattr(output[0] if several else output, "_keras_mask", None)
+        if mask is not None:
+            results[f"{row.name}_mask"] = mask
+    return keras.Model(list(inputs.values()), results)
 
 
-def leaves(outputs):
-    """Outputs by name, and by name and place where a layer returns several."""
-    flat = {}
-    for name, output in outputs.items():
-        if isinstance(output, (list, tuple)):
-            flat.update({f"{name}_{place}": part for place, part in enumerate(output)})
-        else:
-            flat[name] = output
-    return flat
+@cache
+def model_and_outputs(policy="float32"):
+    """That model with random weights, the same for all policies, and what it returns for ARRAYS."""
+    model = one_model(policy)
+    dice = np.random.default_rng(1)
+    model.set_weights([dice.normal(size=w.shape, scale=0.3).astype(w.dtype) for w in model.get_weights()])
+    return model, model.predict_on_batch(list(ARRAYS.values()))

@@ -51,7 +51,7 @@ def texts(count=32):
 def test_classifier_learns(rule, pooling):
     ids, segments = keras.Input((None,), dtype="int32"), keras.Input((None,), dtype="int32")
     mask = AttentionMask(rule)(ids, segments=segments)
-    x = block(block(embedded(ids), "one", mask), "two", mask)
+    x = block(embedded(ids), "one", mask)
     assert x._keras_mask is not None  # reaches the pooling through every layer
     x = keras.layers.GlobalAveragePooling1D()(x) if pooling == "mean" else FirstToken()(x)
     model = keras.Model([ids, segments], keras.layers.Dense(1, activation="sigmoid")(x))

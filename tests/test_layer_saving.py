@@ -1,14 +1,13 @@
 """Every registered class survives its configuration, a file, a fresh process, precision policies, quantization and LoRA."""
 
 import json
-from functools import cache
 
 import keras
 import numpy as np
 import pytest
 from helpers import run_in_fresh_process, to_numpy
 from keras import ops
-from layer_cases import ARRAYS, ROWS, leaves, one_model
+from layer_cases import ARRAYS, ROWS, model_and_outputs
 
 from keras_su import layers
 from keras_su.activations import set_gelu
@@ -54,19 +53,10 @@ def test_configuration_of_objects(name):
     assert same_config(config, type(OBJECTS[name]).from_config(json.loads(json.dumps(config))).get_config())
 
 
-@cache
-def model_and_outputs(policy):
-    """The model of all layers with random weights, the same for all policies, and what it returns for ARRAYS."""
-    model = one_model(policy)
-    dice = np.random.default_rng(1)
-    model.set_weights([dice.normal(size=w.shape, scale=0.3).astype(w.dtype) for w in model.get_weights()])
-    return model, leaves(model.predict_on_batch(list(ARRAYS.values())))
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_outputs_are_finite_and_have_the_promised_shape_and_dtype(policy):
     model, outputs = model_and_outputs(policy)
-    promised = leaves(model.output)
+    promised = model.output
     wide = {"attention_bias_1": "float32", "rotary": "float32", "rotary_custom": "float32"}
     for name, output in outputs.items():
         dtype = keras.backend.standardize_dtype(output.dtype)
@@ -92,33 +82,38 @@ import keras
 import numpy as np
 import keras_su
 
-folder = sys.argv[1]
-arrays = np.load(f"{folder}/inputs.npz")
-for policy in sys.argv[2:]:
-    model = keras.models.load_model(f"{folder}/{policy}.keras")
-    outputs = model.predict_on_batch([arrays[name] for name in arrays.files])
-    flat = {}
-    for name, output in outputs.items():
-        several = isinstance(output, (list, tuple))
-        flat.update({f"{name}_{i}": part for i, part in enumerate(output)} if several else {name: output})
-    np.savez(f"{folder}/{policy}.npz", **{k: v if v.dtype == bool else v.astype("float32") for k, v in flat.items()})
-    print(policy)
+model = keras.models.load_model(sys.argv[1])
+arrays = np.load(sys.argv[2])
+outputs = model.predict_on_batch([arrays[name] for name in arrays.files])
+np.savez(sys.argv[3], **outputs)
 """
 
 
-def test_files_load_in_a_fresh_process(tmp_path):
-    policies = ["float32", "mixed_bfloat16"]
-    np.savez(tmp_path / "inputs.npz", **ARRAYS)
-    for policy in policies:
-        model_and_outputs(policy)[0].save(tmp_path / f"{policy}.keras")
-    printed = run_in_fresh_process(RELOAD, tmp_path, *policies)
-    assert printed.split() == policies
-    for policy in policies:
-        found = np.load(tmp_path / f"{policy}.npz")
-        expected = model_and_outputs(policy)[1]
-        assert set(found.files) == set(expected)
-        for name in expected:
-            np.testing.assert_allclose(found[name], expected[name].astype("float32"), rtol=1e-6, atol=1e-6, err_msg=name)
+def test_file_loads_in_a_fresh_process(tmp_path):
+    model, expected = model_and_outputs()
+    paths = [tmp_path / name for name in ("model.keras", "inputs.npz", "outputs.npz")]
+    model.save(paths[0])
+    np.savez(paths[1], **ARRAYS)
+    run_in_fresh_process(RELOAD, *paths)
+    found = np.load(paths[2])
+    assert set(found.files) == set(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+def policies(layer):
+    """Dtype policies of a layer and of all layers inside it."""
+    return [(inner.name, inner.dtype_policy.name) for inner in layer._flatten_layers()]
+
+
+def test_file_keeps_the_policy_of_every_layer_and_sub_layer(tmp_path):
+    model, _ = model_and_outputs("mixed_bfloat16")
+    again = save_and_load(model, tmp_path)
+    for layer in model.layers:
+        assert policies(again.get_layer(layer.name)) == policies(layer)
+    assert policies(again).count(("query", "mixed_bfloat16")) == 7  # rows of MultiHeadAttention
+    for weight, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def save_and_load(model, folder):

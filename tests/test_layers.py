@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, randomized, to_numpy
 from keras import ops
-from layer_cases import ARRAYS, MASKS, ROWS, TENSORS, with_mask
+from layer_cases import ARRAYS, MASKS, ROWS, TENSORS, model_and_outputs, with_mask
 
 from keras_su.activations import set_gelu
 from keras_su.errors import KerasSuError
@@ -31,16 +31,14 @@ HEADS = {"heads": 2, "head_size": 4}
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_documented_shape_weights_and_mask(row):
-    layer = row.make()
-    output = row.apply(layer, {**TENSORS, "x": with_mask()})
-    outputs = output if isinstance(output, list) else [output]
-    assert [tuple(o.shape) for o in outputs] == (row.shape if isinstance(row.shape, list) else [row.shape])
-    assert [w.path for w in layer.weights] == [f"{row.name}/{name}" for name in row.weights]
-    mask = getattr(outputs[0], "_keras_mask", None)
-    if row.mask is None:
-        assert mask is None
-    else:
-        np.testing.assert_array_equal(to_numpy(mask), MASKS[row.mask])
+    model, outputs = model_and_outputs()
+    several = isinstance(row.shape, list)
+    names = [f"{row.name}_{place}" for place in range(len(row.shape))] if several else [row.name]
+    assert [outputs[name].shape for name in names] == (row.shape if several else [row.shape])
+    assert [w.path for w in model.get_layer(row.name).weights] == [f"{row.name}/{name}" for name in row.weights]
+    assert (f"{row.name}_mask" in outputs) == (row.mask is not None)
+    if row.mask is not None:
+        np.testing.assert_array_equal(outputs[f"{row.name}_mask"], MASKS[row.mask])
 
 
 @pytest.mark.parametrize(
