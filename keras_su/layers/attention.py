@@ -21,30 +21,32 @@ class MultiHeadAttention(Layer):
         heads: number of heads.
         head_size: width of a value head.
         out_dim: output width; default ``heads * head_size``.
-        key_size: width of a query and key head; default ``head_size``. A larger one lifts the low-rank bottleneck of the scores.
+        key_size: width of a query and key head; default ``head_size``. A larger one lifts the low-rank bottleneck of the
+            scores.
         use_bias: biases of the four dense layers.
         normalization: ``"softmax"``, ``"squared_relu"`` or ``"softmax_plus"``, see :func:`keras_su.ops.attention.attend`.
         attention_scale: divide the scores by ``sqrt(key_size)``.
         attention_dropout: dropout rate of the attention weights.
         return_attention_scores: return ``[output, scores]``, scores ``(batch, heads, T, S)`` scaled, before bias and softmax.
         kernel_initializer: of the four dense layers.
-        mask_mode: a rule of :mod:`keras_su.masks` (``"causal"``, ``"unilm"``, ``"prefix"``, ...) that this layer applies by itself; the rules
-            that read segments need ``segments=`` in the call.
+        mask_mode: a rule of :mod:`keras_su.masks` (``"causal"``, ``"unilm"``, ``"prefix"``, ...) that this layer applies by
+            itself; the rules that read segments need ``segments=`` in the call.
 
     Call arguments:
-        inputs: ``x`` for self-attention, or a list ``[q, k, v]``, followed by the attention bias if ``a_bias`` and by the position term if
-            ``p_bias``. ``q``: ``(batch, T, width)``, ``k`` and ``v``: ``(batch, S, width)``.
+        inputs: ``x`` for self-attention, or a list ``[q, k, v]``, followed by the attention bias if ``a_bias`` and by the
+            position term if ``p_bias``. ``q``: ``(batch, T, width)``, ``k`` and ``v``: ``(batch, S, width)``.
         mask: list parallel to ``inputs``; entry 2 (of ``v``) hides padded keys. Filled by Keras from implicit masks.
-        a_bias: the list holds an attention bias. Boolean = who may attend, float = added to the scaled scores. Rank 2 ``(T, S)``, rank 3
-            ``(batch, T, S)`` or rank 4 ``(batch, heads, T, S)``; axes of size 1 broadcast.
-        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``), ``"t5_relative"`` (``(T, S, heads)``) or ``"typical_relative"``
-            (``(T, S, key_size)``); the last two may have a batch axis in front.
+        a_bias: the list holds an attention bias. Boolean = who may attend, float = added to the scaled scores. Rank 2 ``(T,
+            S)``, rank 3 ``(batch, T, S)`` or rank 4 ``(batch, heads, T, S)``; axes of size 1 broadcast.
+        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``), ``"t5_relative"`` (``(T, S, heads)``) or
+            ``"typical_relative"`` (``(T, S, key_size)``); the last two may have a batch axis in front.
         segments: segment ids ``(batch, T)`` for ``mask_mode``.
-        scores: scores ``(batch, heads, T, S)`` of the layers below, added to those of this layer and included in the returned ones
-            (RealFormer, arXiv 2012.11747).
+        scores: scores ``(batch, heads, T, S)`` of the layers below, added to those of this layer and included in the returned
+            ones (RealFormer, arXiv 2012.11747).
 
     Returns:
-        ``(batch, T, out_dim)``. A query without any visible key gets the output bias only. Padded queries are computed like others.
+        ``(batch, T, out_dim)``. A query without any visible key gets the output bias only. Padded queries are computed like
+        others.
 
     Weights in order: query, key, value and output kernel, each followed by its bias.
 
@@ -157,7 +159,8 @@ class MultiHeadAttention(Layer):
         expected = ["q", "k", "v"] + ["attention bias"] * bool(a_bias) + ["position term"] * bool(p_bias)
         if len(inputs) != len(expected):
             raise KerasSuError(
-                f"{self.name}: got {len(inputs)} inputs, expected {len(expected)} [{', '.join(expected)}] for a_bias={a_bias}, p_bias={p_bias!r}."
+                f"{self.name}: got {len(inputs)} inputs, expected {len(expected)} [{', '.join(expected)}] "
+                f"for a_bias={a_bias}, p_bias={p_bias!r}."
             )
         extras = list(inputs[3:])
         attention_bias = extras.pop(0) if a_bias else None
@@ -183,14 +186,16 @@ class MultiHeadAttention(Layer):
         return None if mask is None else ops.cast(mask, "bool")[:, None, None, :]
 
     def _allowed(self, query, key, key_mask, attention_bias, segments):
-        """Boolean mask ``(batch, heads, T, S)`` and float bias of the same shape, each ``None`` when absent; sizes of 1 broadcast."""
+        """Boolean mask and float bias that broadcast to ``(batch, heads, T, S)``, each ``None`` when absent."""
         bias, conditions = None, []
         if key_mask is not None:
             conditions.append(key_mask)
         if attention_bias is not None:
             rank = len(attention_bias.shape)
             if rank not in (2, 3, 4):
-                raise bad_value(f"{self.name}: rank of the attention bias", rank, "2 (T, S), 3 (batch, T, S) or 4 (batch, heads, T, S)")
+                raise bad_value(
+                    f"{self.name}: rank of the attention bias", rank, "2 (T, S), 3 (batch, T, S) or 4 (batch, heads, T, S)"
+                )
             if rank == 2:
                 attention_bias = attention_bias[None, None]
             elif rank == 3:
@@ -210,7 +215,9 @@ class MultiHeadAttention(Layer):
 
     def _own_mask(self, query, key, segments):
         if query.shape[1] != key.shape[1]:
-            raise KerasSuError(f"{self.name}: mask_mode={self.mask_mode!r} is for self-attention, where queries and keys have one length.")
+            raise KerasSuError(
+                f"{self.name}: mask_mode={self.mask_mode!r} is for self-attention, where queries and keys have one length."
+            )
         index = ops.expand_dims(ops.arange(ops.shape(query)[1], dtype="int32"), 0)
         return masks.combine([self.mask_mode], *masks.views(index, segments))
 
@@ -221,7 +228,9 @@ class MultiHeadAttention(Layer):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         return [mask, None] if self.return_attention_scores else mask
 
-    def compute_output_spec(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None):
+    def compute_output_spec(
+        self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None
+    ):
         query, key, _, _, _ = self._take_apart(inputs, a_bias, p_bias)
         output = keras.KerasTensor((*query.shape[:2], self.out_dim), self.compute_dtype)
         if not self.return_attention_scores:

@@ -14,7 +14,8 @@ from keras_su.registration import register
 class Embedding(keras.layers.ReversibleEmbedding):
     """Keras' reversible embedding with bert4keras' call: ``mode="dense"`` multiplies by the transposed table.
 
-    With ``mask_zero=True`` token 0 is padding, except in the first place, which always counts as a token (T5 decoders start with id 0).
+    With ``mask_zero=True`` token 0 is padding, except in the first place, which always counts as a token (T5 decoders start
+    with id 0).
 
     Args:
         input_dim: vocabulary size.
@@ -133,7 +134,9 @@ class PositionEmbedding(_Positional):
         self.hierarchical = hierarchical
         self.embeddings_initializer = embeddings_initializer
         if hierarchical and hierarchical is not True and (not 0 < hierarchical < 1 or hierarchical == 0.5):
-            raise bad_value("hierarchical", hierarchical, "True or a number between 0 and 1 other than 0.5, where positions would collide")
+            raise bad_value(
+                "hierarchical", hierarchical, "True or a number between 0 and 1 other than 0.5, where positions would collide"
+            )
 
     def build(self, input_shape):
         initializer = initializers.get(self.embeddings_initializer)
@@ -146,8 +149,8 @@ class PositionEmbedding(_Positional):
         length = None if self.custom_position_ids else x.shape[1]
         if isinstance(length, int) and length > capacity:
             raise KerasSuError(
-                f"{self.name}: the text has {length} tokens, but the position table reaches only {capacity}. Truncate the text (maxlen="
-                f"{capacity})" + ("." if self.hierarchical else " or build the model with hierarchical_position=True.")
+                f"{self.name}: the text has {length} tokens, but the position table reaches only {capacity}. "
+                f"Truncate the text (maxlen={capacity})" + ("." if self.hierarchical else " or build the model with hierarchical_position=True.")
             )
         return self._merge(x, self._look_up(positions))
 

@@ -14,10 +14,12 @@ class ScaleOffset(Layer):
     """``x * gamma + beta`` over the last axis, optionally shifted by a condition vector.
 
     Args:
-        scale: ``True`` learns ``gamma`` (from ones), ``False`` or ``None`` leaves it out, a number, list or array is a constant.
+        scale: ``True`` learns ``gamma`` (from ones), ``False`` or ``None`` leaves it out, a number, list or array is a
+            constant.
         offset: the same for ``beta`` (from zeros).
-        conditional: inputs are then ``[x, condition]``, and zero-initialised dense layers of the condition are added to gamma and beta.
-            At the start the layer equals the unconditional one. The condition is ``(batch, c)`` or ``(batch, length, c)``.
+        conditional: inputs are then ``[x, condition]``, and zero-initialised dense layers of the condition are added to gamma
+            and beta. At the start the layer equals the unconditional one. The condition is ``(batch, c)`` or ``(batch, length,
+            c)``.
         hidden_units: width of an optional shared dense layer before those two.
         hidden_activation: its activation.
         hidden_initializer: its initializer.
@@ -117,8 +119,8 @@ class LayerNormalization(ScaleOffset):
         zero_mean: subtract the mean; ``False`` makes it an RMS norm (arXiv 1910.07467).
         unit_variance: divide by the root of the mean square.
         epsilon: added to the mean square; default ``keras.config.epsilon()`` = 1e-7. (Keras' own layer uses 1e-3.)
-        **kwargs: those of :class:`ScaleOffset`; ``scale=False, offset=False`` has no weights (RoFormerV2), ``conditional=True`` is the
-            conditional layer norm whose inputs are ``[x, condition]``.
+        **kwargs: those of :class:`ScaleOffset`; ``scale=False, offset=False`` has no weights (RoFormerV2), ``conditional=True``
+            is the conditional layer norm whose inputs are ``[x, condition]``.
 
     Statistics are computed in float32 under every precision policy.
 

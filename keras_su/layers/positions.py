@@ -118,9 +118,7 @@ class RelativePositionEmbeddingT5(RelativePositionEmbedding):
     Inputs ``[q, v]``. Returns ``(q length, v length, heads)``.
     """
 
-    def __init__(
-        self, input_dim, output_dim, max_distance=128, bidirectional=True, embeddings_initializer="zeros", **kwargs
-    ):
+    def __init__(self, input_dim, output_dim, max_distance=128, bidirectional=True, embeddings_initializer="zeros", **kwargs):
         super().__init__(input_dim, output_dim, embeddings_initializer, **kwargs)
         self.max_distance = max_distance
         self.bidirectional = bidirectional
@@ -128,7 +126,9 @@ class RelativePositionEmbeddingT5(RelativePositionEmbedding):
         if exact < 1:
             raise bad_value(f"{self.name}: input_dim", input_dim, f"at least {4 if bidirectional else 2} buckets")
         if max_distance <= exact:
-            raise bad_value(f"{self.name}: max_distance", max_distance, f"more than {exact}, the number of distances with a bucket each")
+            raise bad_value(
+                f"{self.name}: max_distance", max_distance, f"more than {exact}, the number of distances with a bucket each"
+            )
 
     def _buckets(self, distances):
         count, offset, back = self.input_dim, 0, -distances

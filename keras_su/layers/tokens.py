@@ -14,8 +14,8 @@ class AttentionMask(Layer):
     """The attention mask of a sequence, from token ids and, where the rule needs them, segment ids.
 
     Args:
-        rules: a rule name or a list of them, joined with *and*: ``"full"``, ``"causal"``, ``"unilm"``, ``"prefix"``, ``"packed"`` and
-            what was added with ``keras_su.masks.register_mask``.
+        rules: a rule name or a list of them, joined with *and*: ``"full"``, ``"causal"``, ``"unilm"``, ``"prefix"``,
+            ``"packed"`` and what was added with ``keras_su.masks.register_mask``.
         window: look no further than ``window - 1`` tokens away, or ``None``.
         pad_id: token id of padding, or ``None``: every token counts.
         keep_first: the first token counts even when its id is ``pad_id`` (as in bert4keras; switch it off for left padding).
