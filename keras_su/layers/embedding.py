@@ -148,9 +148,10 @@ class PositionEmbedding(_Positional):
         capacity = self.input_dim**2 if self.hierarchical else self.input_dim
         length = None if self.custom_position_ids else x.shape[1]
         if isinstance(length, int) and length > capacity:
+            way_out = "" if self.hierarchical else " or build the model with hierarchical_position=True"
             raise KerasSuError(
                 f"{self.name}: the text has {length} tokens, but the position table reaches only {capacity}. "
-                f"Truncate the text (maxlen={capacity})" + ("." if self.hierarchical else " or build the model with hierarchical_position=True.")
+                f"Truncate the text (maxlen={capacity}){way_out}."
             )
         return self._merge(x, self._look_up(positions))
 
