@@ -81,6 +81,13 @@ def test_make_targets_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_make_route_lists_the_files_of_the_reading_route(page):
+    recipe = text_of("Makefile").split("\nroute:")[1].split("\n\n")[0]
+    section = text_of(page).split("`make route`")[1].split("\n## ")[0]
+    assert re.findall(r"\]\(keras_su/(\S+\.py)\)", section) == re.findall(r"\S+\.py", recipe)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_table_of_masks_is_complete(page):
     assert [name for name in masks.rule_names() if f'| `"{name}"` |' not in text_of(page)] == []
 
