@@ -130,7 +130,7 @@ class Lessons(keras.utils.PyDataset):
         return [{o[i] for o in others if o[:i] == own[:i] and len(o) > i} - {own[i]} for i in range(len(own))]
 
     def __getitem__(self, index):
-        """``([token_ids, segment_ids, positions], targets, weights)``: ``positions`` are those whose next token is to be learned."""
+        """``([token_ids, segment_ids, positions], targets, weights)``; at ``positions`` the next token is to be learned."""
         examples = self.batches[index]
         length = max(padded_length(*example) for example in examples)
         token_ids, segment_ids = np.zeros((2, len(examples), length), np.int32)

@@ -1,4 +1,3 @@
-#! -*- coding: utf-8 -*-
 """Questions to a knowledge graph with one sequence-to-sequence model and a prefix tree (KgCLUE).
 
 A UniLM reads ``[CLS] question [SEP]`` and writes ``subject [SEP] predicate [SEP] meaning [SEP]``. A beam search may only
@@ -64,7 +63,7 @@ class Knowledge:
         return next((entry for entry in entries if entry.subject in question), entries[0])
 
     def lexical_answer(self, question):
-        """Without any model: the longest subject in the question, and of its entries the predicate with the longest common subsequence."""
+        """Without any model: the longest subject in the question; of its entries, the predicate with most characters in order."""
         ids = self.ids(question)
         matches = []
         for first in range(len(ids)):
@@ -115,7 +114,7 @@ class LanguageModelAt(MaskedLM):
 
 
 def build_model(config, checkpoint, family):
-    """Inputs token ids, segment ids ``(batch, length)`` and positions ``(batch, places)``; output logits ``(batch, places, vocab_size)``."""
+    """Token ids, segment ids ``(batch, length)``, positions ``(batch, places)`` -> logits ``(batch, places, vocab_size)``."""
     positions = keras.Input((None,), dtype="int32", name="Positions")
     return build_transformer_model(
         config,
@@ -184,7 +183,13 @@ def answer(model, knowledge, questions, beam, look_ahead, batch_size=32):
         prompts = [[knowledge.tokenizer.start_id, *question, knowledge.end] for question in ids]
         ahead = [LookAhead(knowledge.tree, ids, end_id=knowledge.end, until_ends=2)] if look_ahead else []
         found = beam_search(
-            step, prompts, beam=beam, max_new_tokens=MAX_LENGTH, end_ids=knowledge.end, min_ends=3, processors=[*ahead, constraint]
+            step,
+            prompts,
+            beam=beam,
+            max_new_tokens=MAX_LENGTH,
+            end_ids=knowledge.end,
+            min_ends=3,
+            processors=[*ahead, constraint],
         )
         for question, (best, *_) in zip(batch, found):
             answers.append((knowledge.entry(best.tokens.tolist(), question), float(np.exp(best.score))))
@@ -210,8 +215,12 @@ def describe(question, entry, probability):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, default=SMALL_GRAPH, help="folder of train.json, dev.json and the knowledge files")
-    parser.add_argument("--knowledge", nargs="+", default=["Knowledge.txt"], metavar="FILE", help="files of triples, in the data folder")
+    parser.add_argument(
+        "--data-dir", type=Path, default=SMALL_GRAPH, help="folder of train.json, dev.json and the knowledge files"
+    )
+    parser.add_argument(
+        "--knowledge", nargs="+", default=["Knowledge.txt"], metavar="FILE", help="files of triples, in the data folder"
+    )
     parser.add_argument("--model", default="bert", help="family of the model")
     parser.add_argument("--config", help="configuration of a model; default: a small one, trained from scratch")
     parser.add_argument("--checkpoint", help="its weights")
@@ -233,7 +242,9 @@ def parse(arguments):
 def prepare(arguments):
     """Trained model and knowledge: loaded, or made."""
     if arguments.load:
-        knowledge = Knowledge(Tokenizer(arguments.load / "vocab.txt", do_lower_case=True), PrefixTree.load(arguments.load / "tree"))
+        knowledge = Knowledge(
+            Tokenizer(arguments.load / "vocab.txt", do_lower_case=True), PrefixTree.load(arguments.load / "tree")
+        )
         return build_model(arguments.load / "config.json", arguments.load / "model.weights.h5", arguments.model), knowledge
     files = [arguments.data_dir / name for name in arguments.knowledge]
     questions = read_questions(arguments.data_dir / "train.json")

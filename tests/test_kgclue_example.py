@@ -156,7 +156,13 @@ def test_wide_beam_finds_the_best_entry_of_all(example, knowledge, model):
     prompt = [few.tokenizer.start_id, *few.ids(question), few.end]
     step = example.next_token(model)
     (found,) = example.beam_search(
-        step, [prompt], beam=300, max_new_tokens=60, end_ids=few.end, min_ends=3, processors=[example.PrefixConstraint(few.tree, few.end)]
+        step,
+        [prompt],
+        beam=300,
+        max_new_tokens=60,
+        end_ids=few.end,
+        min_ends=3,
+        processors=[example.PrefixConstraint(few.tree, few.end)],
     )
     allowed = {}
     for key in keys:
