@@ -35,7 +35,7 @@ setup(
         "keras>=3.15",
         "numpy>=1.26",
         "h5py>=3.10",
-        "safetensors>=0.4.5",
+        "safetensors>=0.8",
         "ml_dtypes>=0.4",
         "jieba>=0.42",
         "tqdm>=4.60",
