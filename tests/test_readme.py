@@ -84,7 +84,7 @@ def test_make_targets_exist(page):
 def test_make_route_lists_the_files_of_the_reading_route(page):
     recipe = text_of("Makefile").split("\nroute:")[1].split("\n\n")[0]
     section = text_of(page).split("`make route`")[1].split("\n## ")[0]
-    assert re.findall(r"\]\(keras_su/(\S+\.py)\)", section) == re.findall(r"\S+\.py", recipe)
+    assert re.findall(r"\]\(keras_su/([^)]+\.py)\)", section) == re.findall(r"\S+\.py", recipe)
 
 
 @pytest.mark.parametrize("page", PAGES)
