@@ -300,7 +300,7 @@ def one_model(policy="float32"):
 
 
 @cache
-def model_and_outputs(policy="float32"):
+def model_and_outputs(policy):
     """That model with random weights, the same for all policies, and what it returns for ARRAYS."""
     model = one_model(policy)
     dice = np.random.default_rng(1)

@@ -169,6 +169,8 @@ WAYS = {
     "squared_relu": {"normalization": "squared_relu"},
     "softmax_plus": {"normalization": "softmax_plus"},
 }
+# Every precision on the two roads that models take, the most fragile one on the others.
+WAYS_AND_DTYPES = [(way, dtype) for way in WAYS for dtype in DTYPES if way in ("fused", "explicit") or dtype == "float16"]
 
 
 def attend_one_way(way, inputs, mask):
@@ -177,8 +179,7 @@ def attend_one_way(way, inputs, mask):
     return result[0] if options.get("return_scores") else result
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way, dtype", WAYS_AND_DTYPES)
 def test_query_that_sees_nothing_gives_zero_and_finite_gradients(way, dtype):
     mask = np.ones((BATCH, 1, QUERIES, KEYS), bool)
     mask[0, :, 1] = False
@@ -198,8 +199,7 @@ def test_query_that_sees_nothing_gives_zero_and_finite_gradients(way, dtype):
     assert np.all(np.any(found[0, [0, *range(2, QUERIES + 2 * KEYS)]], axis=(-2, -1)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way, dtype", WAYS_AND_DTYPES)
 def test_masked_keys_have_no_influence_at_all(way, dtype):
     mask = mask_of("keys")
     hidden = ~mask[:, 0, 0, :]

@@ -90,7 +90,7 @@ np.savez(sys.argv[3], **outputs)
 
 
 def test_file_loads_in_a_fresh_process(tmp_path):
-    model, expected = model_and_outputs()
+    model, expected = model_and_outputs("float32")
     paths = [tmp_path / name for name in ("model.keras", "inputs.npz", "outputs.npz")]
     model.save(paths[0])
     np.savez(paths[1], **ARRAYS)

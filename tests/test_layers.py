@@ -31,7 +31,7 @@ HEADS = {"heads": 2, "head_size": 4}
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_documented_shape_weights_and_mask(row):
-    model, outputs = model_and_outputs()
+    model, outputs = model_and_outputs("float32")
     several = isinstance(row.shape, list)
     names = [f"{row.name}_{place}" for place in range(len(row.shape))] if several else [row.name]
     assert [outputs[name].shape for name in names] == (row.shape if several else [row.shape])
