@@ -52,7 +52,7 @@ class MultiHeadAttention(Layer):
 
     >>> import numpy as np
     >>> x = np.random.rand(2, 5, 32).astype("float32")
-    >>> MultiHeadAttention(heads=4, head_size=8, mask_mode="causal")(x).shape
+    >>> tuple(MultiHeadAttention(heads=4, head_size=8, mask_mode="causal")(x).shape)
     (2, 5, 32)
     """
 

@@ -23,7 +23,7 @@ class FeedForward(Layer):
     Input and output: ``(..., width)``. Weights: the branches in order, then the output.
 
     >>> import numpy as np
-    >>> FeedForward(units=8, activation=["gelu", "linear"])(np.ones((2, 5, 4), "float32")).shape
+    >>> tuple(FeedForward(units=8, activation=["gelu", "linear"])(np.ones((2, 5, 4), "float32")).shape)
     (2, 5, 4)
     """
 

@@ -125,7 +125,7 @@ class LayerNormalization(ScaleOffset):
     Statistics are computed in float32 under every precision policy.
 
     >>> import numpy as np
-    >>> LayerNormalization(epsilon=1e-12)(np.random.rand(2, 5, 8)).shape
+    >>> tuple(LayerNormalization(epsilon=1e-12)(np.random.rand(2, 5, 8)).shape)
     (2, 5, 8)
     """
 

@@ -28,7 +28,7 @@ class RotaryPositionEmbedding(Layer):
     >>> from keras_su.layers import MultiHeadAttention
     >>> x = np.random.rand(2, 5, 32).astype("float32")
     >>> table = RotaryPositionEmbedding(8)(x)
-    >>> MultiHeadAttention(heads=4, head_size=8)([x, x, x, table], p_bias="rotary").shape
+    >>> tuple(MultiHeadAttention(heads=4, head_size=8)([x, x, x, table], p_bias="rotary").shape)
     (2, 5, 32)
     """
 

@@ -28,7 +28,7 @@ class AttentionMask(Layer):
         boolean ``(batch or 1, length or 1, length)``, rows are queries; pass it to attention as ``a_bias``.
 
     >>> import numpy as np
-    >>> AttentionMask("causal")(np.array([[5, 6, 0]])).shape
+    >>> tuple(AttentionMask("causal")(np.array([[5, 6, 0]])).shape)
     (1, 3, 3)
     """
 

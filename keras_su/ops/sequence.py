@@ -16,7 +16,7 @@ def align(tensor, axes, ndim=None):
         ndim: rank of the result; default is the highest place plus one.
 
     >>> from keras import ops
-    >>> align(ops.ones((2, 3)), [0, -1], 4).shape
+    >>> tuple(align(ops.ones((2, 3)), [0, -1], 4).shape)
     (2, 1, 1, 3)
     """
     if len(axes) != len(tensor.shape):
