@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_su.decoding import LookAhead, PrefixConstraint, PrefixTree, beam_search
+from keras_su.decoding import LiteralStart, LookAhead, PrefixConstraint, PrefixTree, beam_search
 from keras_su.errors import KerasSuError
 
 VOCABULARY = 5
@@ -216,6 +216,33 @@ def test_look_ahead_waits_for_the_first_end_and_stops_before_the_last():
     assert seen[1, END] == [-1.0, -1.0, -1.0, -0.5, -1.0]
     search(LookAhead(tree, [[3, 4]]))
     assert seen[1, END] == [-1.0, -1.0, -0.5, -0.5, -1.0]
+
+
+def test_look_ahead_with_a_bonus_adds_to_softened_log_probabilities():
+    tree = PrefixTree.build([[1, 2], [1, 3, 4], [1, 4]], progress=False)
+    flat = lambda hypotheses: np.full((len(hypotheses), VOCABULARY), -1.0)  # noqa: E731
+    seen = {}
+
+    def record(log_probs, hypotheses):
+        seen.update({tuple(row): scores for row, scores in zip(hypotheses.generated.tolist(), log_probs.tolist())})
+        return log_probs
+
+    ahead = LookAhead(tree, [[3, 4]], after_ends=0, bonus=2.0, temperature=4.0)
+    beam_search(flat, [[1]], beam=9, max_new_tokens=4, end_ids=END, processors=[ahead, record, PrefixConstraint(tree, END)])
+    assert seen[()] == [-1.0] * VOCABULARY  # one way only: nothing to weigh
+    assert seen[(1,)] == [-0.25, -0.25, -0.25, 3.75, 1.75]  # 3 leads to two tokens of the question, 4 to one
+
+
+def test_literal_start_allows_only_quoted_beginnings_of_each_prompt():
+    step = scorer(3)
+    starts = [[(1, 2), (1,), (3,)], [], [(4,)]]
+    found = beam_search(step, [[1], [2], [3]], beam=40, max_new_tokens=3, end_ids=END, processors=[LiteralStart(starts, END)])
+    written = [{tuple(each.tokens.tolist()) for each in some if each.finished} for some in found]
+    assert written[0] == {(1, 2, END), (1, END), (3, END)}
+    assert len(written[1]) > 3  # nothing was quoted: free
+    assert written[2] == {(4, END)}
+    with pytest.raises(KerasSuError, match="number of lists of starts: got 1, expected one for each of the 3 prompts"):
+        beam_search(step, [[1], [2], [3]], max_new_tokens=2, end_ids=END, processors=[LiteralStart([[]], END)])
 
 
 def test_forced_tokens_are_free_and_an_entry_without_last_field_is_reachable():

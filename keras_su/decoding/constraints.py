@@ -72,6 +72,11 @@ class LookAhead:
     question has its probability ``p`` raised to ``p ** (1 / (d + 1))``: among all completions the best one counts.
     Put it before the `PrefixConstraint`, which normalises afterwards.
 
+    The power suits a model that is rarely wrong. One that was trained on little is confident and wrong at once, and among
+    several gains a power hardly tells a large one from a larger one; ``bonus`` then weighs gains and model as log-linear
+    terms: ``log p / temperature + bonus * d``, where a token that the rest of the key has and the question may lack costs
+    ``cost`` of a gained one, so that of two keys that cover the same the shorter wins.
+
     Args:
         tree: a `PrefixTree`.
         questions: for every prompt of the search the ids to cover; usually the prompt without its special tokens.
@@ -79,15 +84,21 @@ class LookAhead:
             complete: before, nearly the whole tree would have to be compared.
         end_id: closes a key; only needed to compare up to ``until_ends``.
         until_ends: compare keys only up to this many end ids: 2 leaves the third field out. ``None`` compares whole keys.
+        bonus: log-probability for every token gained, instead of the power; ``None`` for the power.
+        temperature: what the model's log-probabilities are divided by beside a ``bonus``.
+        cost: what every token of a completion takes off its gain.
     """
 
-    def __init__(self, tree, questions, after_ends=1, end_id=None, until_ends=None):
+    def __init__(self, tree, questions, after_ends=1, end_id=None, until_ends=None, bonus=None, temperature=1.0, cost=0.0):
         if until_ends is not None and end_id is None:
             raise bad_value("end_id", end_id, "the id that until_ends counts")
         self.tree = tree
         self.after_ends = after_ends
         self.end_id = end_id
         self.until_ends = until_ends
+        self.bonus = bonus
+        self.temperature = temperature
+        self.cost = cost
         self._common = [CommonSubsequence([int(token) for token in question]) for question in questions]
 
     def __call__(self, log_probs, hypotheses):
@@ -105,8 +116,14 @@ class LookAhead:
         for row in np.flatnonzero(hypotheses.ends >= self.after_ends).tolist():
             state = int(states[row])
             if len(self.tree.children(state)) > 1:
-                for token, gain in self._gains(state, common[row], covered[row], int(hypotheses.ends[row])).items():
-                    log_probs[row, token] /= gain + 1
+                gains = self._gains(state, common[row], covered[row], int(hypotheses.ends[row]))
+                if self.bonus is not None:
+                    log_probs[row] /= self.temperature
+                for token, gain in gains.items():
+                    if self.bonus is None:
+                        log_probs[row, token] /= gain + 1
+                    else:
+                        log_probs[row, token] += self.bonus * gain
         return log_probs
 
     def _gains(self, state, common, covered, ends):
@@ -117,8 +134,8 @@ class LookAhead:
         for first, last in zip(bounds, bounds[1:]):
             if first < last:
                 key = self._compared(ids[first:last], ends)
-                gain = common.length(common.advance_all(covered, key)) - before
-                gains[ids[first]] = max(gain, gains.get(ids[first], 0))
+                gain = common.length(common.advance_all(covered, key)) - before - self.cost * len(key)
+                gains[ids[first]] = max(gain, gains.get(ids[first], -np.inf))
         return gains
 
     def _compared(self, key, ends):
@@ -131,6 +148,40 @@ class LookAhead:
                 if ends >= self.until_ends:
                     return key[:position]
         return key
+
+
+class LiteralStart:
+    """Begin only with one of some given id sequences, each prompt with its own; the first end id closes it.
+
+    For answers whose first field is nearly always quoted from the question. Where a prompt has no sequences the search stays
+    free, so a question that quotes nothing is still answered.
+
+    Args:
+        starts: for every prompt a list of id sequences, without the end id.
+        end_id: closes the first field.
+    """
+
+    def __init__(self, starts, end_id):
+        self.starts = [[tuple(int(token) for token in start) for start in each] for each in starts]
+        self.end_id = end_id
+
+    def __call__(self, log_probs, hypotheses):
+        """See `beam_search`; ``(rows, vocab_size)`` to the same shape."""
+        if len(self.starts) != len(hypotheses.prompts):
+            expected = f"one for each of the {len(hypotheses.prompts)} prompts"
+            raise bad_value("number of lists of starts", len(self.starts), expected)
+        result = np.array(log_probs, np.float64)
+        done = hypotheses.generated.shape[1]
+        for row in np.flatnonzero(hypotheses.ends == 0).tolist():
+            begun = tuple(hypotheses.generated[row].tolist())
+            fitting = [start for start in self.starts[hypotheses.prompt_index[row]] if start[:done] == begun]
+            allowed = {start[done] if len(start) > done else self.end_id for start in fitting}
+            if allowed:
+                columns = sorted(allowed)
+                kept = result[row, columns]
+                result[row] = -np.inf
+                result[row, columns] = kept
+        return result
 
 
 def _allowed(tree, states, end_id):
