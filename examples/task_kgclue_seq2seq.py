@@ -20,7 +20,6 @@ The article: https://kexue.fm/archives/8802. The data: https://github.com/CLUEbe
 
 import argparse
 import json
-import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -159,7 +158,13 @@ def train(model, lessons, epochs, learning_rate):
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
     model.compile(optimizer, loss=ReadingLoss())
-    model.fit(lessons, epochs=epochs, verbose=1 if sys.stderr.isatty() else 2)
+    # Not model.fit: on TensorFlow it takes the shape of the first batches for that of all, and ours differ in length.
+    for epoch in range(epochs):
+        model.reset_metrics()
+        for index in tqdm(range(len(lessons)), desc=f"epoch {epoch + 1}", unit=" batches", disable=None):
+            loss = model.train_on_batch(*lessons[index])
+        print(f"epoch {epoch + 1} of {epochs}: loss {float(loss):.4f}", flush=True)
+        lessons.on_epoch_end()
 
 
 def next_token(model):

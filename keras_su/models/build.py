@@ -11,7 +11,7 @@ from keras_su.errors import KerasSuError, bad_value, listing
 from keras_su.models.config import Config, read_json
 from keras_su.models.graph import Graph, has_language_model
 from keras_su.models.handle import Transformer
-from keras_su.models.registry import family_of_config, find_family, list_models, rank_families
+from keras_su.models.registry import Family, family_of_config, find_family, list_models, rank_families
 from keras_su.models.spec import Mask, Spec
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
@@ -138,8 +138,6 @@ def _read_config(config_path):
 
 def _find_family(model, values, checkpoint_path):
     if isinstance(model, Spec):
-        from keras_su.models.registry import Family
-
         return Family(name="custom", spec=lambda config: model)
     if model is not None:
         return find_family(model)

@@ -3,9 +3,10 @@
 import keras
 
 from keras_su import initializers
-from keras_su.errors import KerasSuError, bad_value
+from keras_su.errors import CheckpointError, KerasSuError, bad_value
 from keras_su.weights.load import VocabularyRows, dump, load
 from keras_su.weights.readers import open_checkpoint
+from keras_su.weights.report import LoadReport
 from keras_su.weights.writers import write_hf_folder, write_tf_bundle
 
 
@@ -45,7 +46,11 @@ class Transformer:
     def outputs_of(self, name):
         """All outputs of a layer in call order; a layer that is shared by several blocks has several.
 
-        >>> bert.outputs_of("Transformer-11-FeedForward-Norm")[-1]  # doctest: +SKIP
+        >>> from keras_su import build_transformer_model
+        >>> config = dict(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        >>> bert = build_transformer_model(config, return_keras_model=False)
+        >>> bert.outputs_of("Transformer-0-FeedForward-Norm")[-1].shape
+        (None, None, 8)
         """
         layer = self.graph.apply(None, name=name)
         return [node.outputs[0] if len(node.outputs) == 1 else list(node.outputs) for node in layer._inbound_nodes]
@@ -129,9 +134,6 @@ class Transformer:
 
 def load_layer_wise(handle, reader):
     """Weights that Keras 2 saved layer by layer: our layers have the names and the weight order of bert4keras."""
-    from keras_su.errors import CheckpointError
-    from keras_su.weights.report import LoadReport
-
     report = LoadReport(source=str(reader.path), family=handle.family.name, table="keras layers")
     stored = {name: tensors for name, tensors in reader.layers().items() if tensors}
     values = {}
