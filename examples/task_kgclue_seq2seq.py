@@ -135,12 +135,12 @@ def build_model(config, checkpoint, family):
     )
 
 
-def small_config(vocab_size):
+def small_config(vocab_size, layers=4):
     """A model that learns from scratch in minutes."""
     return {
         "vocab_size": vocab_size,
         "hidden_size": 128,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "intermediate_size": 512,
         "hidden_act": "gelu",
@@ -255,7 +255,7 @@ def parse(arguments):
     parser.add_argument("--save", type=Path, help="folder to keep model, vocabulary and tree in")
     parser.add_argument("--load", type=Path, help="folder that --save wrote: no training")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--smoke", action="store_true", help="a few steps and questions only, to see that all parts work")
+    parser.add_argument("--smoke", action="store_true", help="one step and a few questions only, to see that all parts work")
     return parser.parse_args(arguments)
 
 
@@ -275,9 +275,11 @@ def prepare(arguments):
         vocabulary = character_vocabulary([*sorted(names), *(question for question, _ in questions)])
     knowledge = Knowledge(Tokenizer(vocabulary, do_lower_case=True)).build(files)
     print(f"{len(knowledge.tree)} entries, {knowledge.tree.nbytes / max(len(knowledge.tree), 1):.0f} bytes each")
-    config = json.loads(Path(arguments.config).read_text()) if arguments.config else small_config(knowledge.tokenizer.vocab_size)
+    config = small_config(knowledge.tokenizer.vocab_size, 1 if arguments.smoke else 4)
+    if arguments.config:
+        config = json.loads(Path(arguments.config).read_text())
     model = build_model(config, arguments.checkpoint, arguments.model)
-    steps = 4 if arguments.smoke else len(questions) // arguments.batch_size
+    steps = 1 if arguments.smoke else len(questions) // arguments.batch_size
     lessons = Lessons(questions, knowledge, arguments.batch_size, steps, arguments.seed)
     train(model, lessons, 1 if arguments.smoke else arguments.epochs, arguments.learning_rate)
     if arguments.save:
@@ -299,7 +301,7 @@ def main(arguments=None):
         )
         print(describe(arguments.question, entry, probability))
         return
-    questions = read_questions(arguments.data_dir / "dev.json")[: 20 if arguments.smoke else None]
+    questions = read_questions(arguments.data_dir / "dev.json")[: 8 if arguments.smoke else None]
     texts = [question for question, _ in questions]
     table = [report("no model (LCS)", [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)]
     for beam in arguments.beam:

@@ -213,7 +213,7 @@ def test_command_line(example, tmp_path, capsys):
     assert all(row in printed for row in ("no model (LCS)", "beam 1 ", "beam 1, look-ahead", "beam 2 ", "beam 2, look-ahead"))
     lines = set((MINI / "Knowledge.txt").read_text(encoding="utf-8").splitlines())
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 20
+    assert len(rows) == 8
     for row in rows:
         meaning = f"（{row['meaning']}）" if row["meaning"] else ""
         assert f"{row['subject']}{meaning}\t{row['predicate']}\t{row['object']}" in lines
