@@ -278,6 +278,8 @@ ROWS = [
     Row("mask_full", layers.AttentionMask, {"pad_id": None}, "ids", (1, 1, 5), [], None),
     Row("position_ids", layers.PositionIds, {}, "ids", (2, 5), [], None),
     Row("first_token", layers.FirstToken, {}, "x", (2, 8), [], None),
+    Row("pooling", layers.Pooling, {"mode": "mean"}, "x", (2, 8), [], None),
+    Row("pooling_several", layers.Pooling, {"mode": ["max", "mean"]}, ["x", "ids"], (2, 16), [], None),
 ]
 
 

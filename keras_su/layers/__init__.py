@@ -5,6 +5,7 @@ from keras_su.layers.base import Layer
 from keras_su.layers.embedding import Embedding, PositionEmbedding, SinusoidalPositionEmbedding
 from keras_su.layers.feed_forward import FeedForward
 from keras_su.layers.normalization import LayerNormalization, ScaleOffset
+from keras_su.layers.pooling import Pooling
 from keras_su.layers.positions import RelativePositionEmbedding, RelativePositionEmbeddingT5, RotaryPositionEmbedding
 from keras_su.layers.residual import Residual
 from keras_su.layers.tokens import AttentionMask, FirstToken, PositionIds
@@ -17,6 +18,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "MultiHeadAttention",
+    "Pooling",
     "PositionEmbedding",
     "PositionIds",
     "RelativePositionEmbedding",
