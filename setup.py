@@ -13,6 +13,7 @@ EXTRAS = {
     "jax": ["jax>=0.5"],
     "torch": ["torch>=2.5"],
     "hub": ["huggingface_hub>=0.30"],
+    "modelscope": ["modelscope>=1.20"],
     "sentencepiece": ["sentencepiece>=0.2"],
     "bpe": ["tokenizers>=0.20"],
     "zh": ["rjieba>=0.2"],
@@ -31,6 +32,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["keras_su", "keras_su.*", "weights_convert", "weights_convert.*"]),
+    package_data={"weights_convert": ["checkpoints.json"]},
     install_requires=[
         "keras>=3.15",
         "numpy>=1.26",

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "registration": set(),
     "activations": {"errors", "registration"},
     "initializers": {"errors", "registration"},
+    "hub": {"errors"},
     "masks": {"errors"},
     "metrics": {"errors"},
     "ops": {"errors"},
