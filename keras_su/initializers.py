@@ -27,6 +27,29 @@ class Sinusoidal(keras.initializers.Initializer):
         return {}
 
 
+@register
+class FanNormal(keras.initializers.Initializer):
+    """Truncated normal with standard deviation ``1.1368 / sqrt(fan) * gain`` (RoFormerV2, kexue.fm/archives/8998).
+
+    The fan is the first axis of a matrix, and the second for embedding tables, which have more than 10,000 rows or less than 10.
+
+    Args:
+        gain: factor, e.g. ``num_layers ** -0.5``.
+        seed: of the random numbers.
+    """
+
+    def __init__(self, gain=1.0, seed=None):
+        self.gain = gain
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None):
+        fan = shape[1] if shape[0] > 10000 or shape[0] < 10 else shape[0]
+        return keras.random.truncated_normal(shape, stddev=1.13684723 / fan**0.5 * self.gain, dtype=dtype, seed=self.seed)
+
+    def get_config(self):
+        return {"gain": self.gain, "seed": self.seed}
+
+
 def get(identifier):
     """A fresh initializer for a name, a serialised form or an object.
 

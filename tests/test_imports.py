@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "backend": {"activations", "ops"},
     "layers": {"errors", "registration", "activations", "initializers", "masks", "ops"},
     "decoding": {"errors", "metrics"},
-    "models": {"errors", "activations", "initializers", "masks", "layers", "weights"},
+    "models": {"errors", "activations", "initializers", "masks", "ops", "layers", "weights"},
+    "sentence": {"errors", "layers", "models", "tokenizers", "weights"},
 }
 
 

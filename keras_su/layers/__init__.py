@@ -2,8 +2,10 @@
 
 from keras_su.layers.attention import MultiHeadAttention
 from keras_su.layers.base import Layer
-from keras_su.layers.embedding import Embedding, PositionEmbedding, SinusoidalPositionEmbedding
-from keras_su.layers.feed_forward import FeedForward
+from keras_su.layers.disentangled import DisentangledAttention, MaskedConvolution, RelativeTable
+from keras_su.layers.embedding import Embedding, FirstRow, PositionEmbedding, SinusoidalPositionEmbedding
+from keras_su.layers.feed_forward import FeedForward, Mapping, SoftCap
+from keras_su.layers.gated_attention import GatedAttentionUnit
 from keras_su.layers.normalization import LayerNormalization, ScaleOffset
 from keras_su.layers.pooling import Pooling
 from keras_su.layers.positions import RelativePositionEmbedding, RelativePositionEmbeddingT5, RotaryPositionEmbedding
@@ -12,19 +14,26 @@ from keras_su.layers.tokens import AttentionMask, FirstToken, PositionIds
 
 __all__ = [
     "AttentionMask",
+    "DisentangledAttention",
     "Embedding",
     "FeedForward",
+    "FirstRow",
     "FirstToken",
+    "GatedAttentionUnit",
     "Layer",
     "LayerNormalization",
+    "Mapping",
+    "MaskedConvolution",
     "MultiHeadAttention",
     "Pooling",
     "PositionEmbedding",
     "PositionIds",
     "RelativePositionEmbedding",
     "RelativePositionEmbeddingT5",
+    "RelativeTable",
     "Residual",
     "RotaryPositionEmbedding",
     "ScaleOffset",
     "SinusoidalPositionEmbedding",
+    "SoftCap",
 ]

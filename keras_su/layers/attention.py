@@ -6,11 +6,38 @@ from keras import ops
 from keras_su import initializers, masks
 from keras_su.errors import KerasSuError, bad_value, unknown_name
 from keras_su.layers.base import Layer
+from keras_su.layers.normalization import LayerNormalization
 from keras_su.ops.attention import NORMALIZATIONS, attend
-from keras_su.ops.rotary import apply_rotary_position_embeddings
+from keras_su.ops.rotary import LAYOUTS, apply_rotary_position_embeddings
 from keras_su.registration import register
 
 POSITION_TERMS = ("rotary", "t5_relative", "typical_relative")
+
+
+def mask_and_bias(attention_bias, key_mask, name):
+    """The boolean and the additive part of what an attention layer was given, both of rank 4.
+
+    Args:
+        attention_bias: the ``a_bias`` tensor, boolean or float, of rank 2, 3 or 4, or ``None``.
+        key_mask: boolean ``(batch, S)``, ``False`` for padding, or ``None``.
+        name: of the layer, for the error.
+
+    Returns:
+        ``(mask, bias)`` that broadcast to ``(batch, heads, T, S)``, each ``None`` when absent.
+    """
+    mask = None if key_mask is None else ops.cast(key_mask, "bool")[:, None, None, :]
+    if attention_bias is None:
+        return mask, None
+    rank = len(attention_bias.shape)
+    if rank not in (2, 3, 4):
+        raise bad_value(f"{name}: rank of the attention bias", rank, "2 (T, S), 3 (batch, T, S) or 4 (batch, heads, T, S)")
+    if rank == 2:
+        attention_bias = attention_bias[None, None]
+    elif rank == 3:
+        attention_bias = ops.expand_dims(attention_bias, 1)
+    if keras.backend.standardize_dtype(attention_bias.dtype) != "bool":
+        return mask, attention_bias
+    return attention_bias if mask is None else ops.logical_and(mask, attention_bias), None
 
 
 @register
@@ -25,12 +52,18 @@ class MultiHeadAttention(Layer):
             scores.
         use_bias: biases of the four dense layers.
         normalization: ``"softmax"``, ``"squared_relu"`` or ``"softmax_plus"``, see :func:`keras_su.ops.attention.attend`.
-        attention_scale: divide the scores by ``sqrt(key_size)``.
+        attention_scale: divide the scores by ``sqrt(key_size)``; a number is the factor of the scores itself.
         attention_dropout: dropout rate of the attention weights.
         return_attention_scores: return ``[output, scores]``, scores ``(batch, heads, T, S)`` scaled, before bias and softmax.
         kernel_initializer: of the four dense layers.
         mask_mode: a rule of :mod:`keras_su.masks` (``"causal"``, ``"unilm"``, ``"prefix"``, ...) that this layer applies by
             itself; the rules that read segments need ``segments=`` in the call.
+        kv_heads: number of key and value heads, a divisor of ``heads``; default ``heads``. Each serves a group of query heads
+            (arXiv 2305.13245).
+        output_bias: bias of the output layer alone; default as ``use_bias``.
+        qk_norm: arguments of a :class:`LayerNormalization` over each query and key head, before the rotation (Qwen3).
+        soft_cap: bound of the scores, see :func:`keras_su.ops.attention.attend`.
+        rotary_layout: ``"interleaved"`` or ``"half"``, see :func:`keras_su.ops.rotary.apply_rotary_position_embeddings`.
 
     Call arguments:
         inputs: ``x`` for self-attention, or a list ``[q, k, v]``, followed by the attention bias if ``a_bias`` and by the
@@ -38,7 +71,7 @@ class MultiHeadAttention(Layer):
         mask: list parallel to ``inputs``; entry 2 (of ``v``) hides padded keys. Filled by Keras from implicit masks.
         a_bias: the list holds an attention bias. Boolean = who may attend, float = added to the scaled scores. Rank 2 ``(T,
             S)``, rank 3 ``(batch, T, S)`` or rank 4 ``(batch, heads, T, S)``; axes of size 1 broadcast.
-        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``), ``"t5_relative"`` (``(T, S, heads)``) or
+        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``; a narrower one rotates the first columns), ``"t5_relative"`` (``(T, S, heads)``) or
             ``"typical_relative"`` (``(T, S, key_size)``); the last two may have a batch axis in front.
         segments: segment ids ``(batch, T)`` for ``mask_mode``.
         scores: scores ``(batch, heads, T, S)`` of the layers below, added to those of this layer and included in the returned
@@ -48,7 +81,7 @@ class MultiHeadAttention(Layer):
         ``(batch, T, out_dim)``. A query without any visible key gets the output bias only. Padded queries are computed like
         others.
 
-    Weights in order: query, key, value and output kernel, each followed by its bias.
+    Weights in order: query, key, value and output kernel, each followed by its bias; then the norms of query and key.
 
     >>> import numpy as np
     >>> x = np.random.rand(2, 5, 32).astype("float32")
@@ -69,6 +102,11 @@ class MultiHeadAttention(Layer):
         return_attention_scores=False,
         kernel_initializer="glorot_uniform",
         mask_mode=None,
+        kv_heads=None,
+        output_bias=None,
+        qk_norm=None,
+        soft_cap=None,
+        rotary_layout="interleaved",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -79,6 +117,10 @@ class MultiHeadAttention(Layer):
             raise unknown_name("attention normalization", normalization, NORMALIZATIONS)
         if mask_mode is not None:
             masks.get_rule(mask_mode)
+        if kv_heads is not None and (kv_heads < 1 or heads % kv_heads):
+            raise bad_value("MultiHeadAttention: kv_heads", kv_heads, f"a divisor of heads={heads}")
+        if rotary_layout not in LAYOUTS:
+            raise unknown_name("rotary layout", rotary_layout, LAYOUTS)
         self.heads = heads
         self.head_size = head_size
         self.out_dim = out_dim or heads * head_size
@@ -90,24 +132,38 @@ class MultiHeadAttention(Layer):
         self.return_attention_scores = return_attention_scores
         self.kernel_initializer = kernel_initializer
         self.mask_mode = mask_mode
+        self.kv_heads = kv_heads or heads
+        self.output_bias = use_bias if output_bias is None else output_bias
+        self.qk_norm = qk_norm
+        self.soft_cap = soft_cap
+        self.rotary_layout = rotary_layout
 
     def build(self, input_shape):
         shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape] * 3
         query, key, value = self.several(shapes[:3], "q", "k", "v")
         self.q_dense = self._dense("query", self.heads * self.key_size, query)
-        self.k_dense = self._dense("key", self.heads * self.key_size, key)
-        self.v_dense = self._dense("value", self.heads * self.head_size, value)
-        self.o_dense = self._dense("output", self.out_dim, (*query[:-1], self.heads * self.head_size))
+        self.k_dense = self._dense("key", self.kv_heads * self.key_size, key)
+        self.v_dense = self._dense("value", self.kv_heads * self.head_size, value)
+        self.o_dense = self._dense("output", self.out_dim, (*query[:-1], self.heads * self.head_size), self.output_bias)
+        self.q_norm = self.k_norm = None
+        if self.qk_norm is not None:
+            self.q_norm, self.k_norm = self._head_norm("query_norm"), self._head_norm("key_norm")
         self.dropout = None
         if self.attention_dropout:
             self.dropout = self.sub(keras.layers.Dropout, "dropout", rate=self.attention_dropout)
         self.built = True
 
-    def _dense(self, name, units, input_shape):
+    def _dense(self, name, units, input_shape, bias=None):
         initializer = initializers.get(self.kernel_initializer)
-        dense = self.sub(keras.layers.Dense, name, units=units, use_bias=self.use_bias, kernel_initializer=initializer)
+        bias = self.use_bias if bias is None else bias
+        dense = self.sub(keras.layers.Dense, name, units=units, use_bias=bias, kernel_initializer=initializer)
         dense.build(input_shape)
         return dense
+
+    def _head_norm(self, name):
+        norm = self.sub(LayerNormalization, name, **self.qk_norm)
+        norm.build((None, None, None, self.key_size))
+        return norm
 
     def call(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None):
         query, key, value, attention_bias, position = self._take_apart(inputs, a_bias, p_bias)
@@ -117,12 +173,14 @@ class MultiHeadAttention(Layer):
         if scores is not None:
             bias = scores if bias is None else bias + ops.cast(scores, bias.dtype)
 
-        query = self._split(self.q_dense(query), self.key_size)
-        key = self._split(self.k_dense(key), self.key_size)
-        value = self._split(self.v_dense(value), self.head_size)
+        query = self._split(self.q_dense(query), self.heads, self.key_size)
+        key = self._split(self.k_dense(key), self.kv_heads, self.key_size)
+        value = self._split(self.v_dense(value), self.kv_heads, self.head_size)
+        if self.q_norm is not None:
+            query, key = self.q_norm(query), self.k_norm(key)
         position_bias = relative = None
         if p_bias == "rotary":
-            query, key = apply_rotary_position_embeddings(position, query, key)
+            query, key = apply_rotary_position_embeddings(position, query, key, layout=self.rotary_layout)
         elif p_bias == "t5_relative":
             position_bias = ops.moveaxis(position, -1, -3)  # (..., heads, T, S)
             if len(position.shape) == 3:
@@ -138,7 +196,8 @@ class MultiHeadAttention(Layer):
             bias=bias,
             position_bias=position_bias,
             relative=relative,
-            scale=None if self.attention_scale else 1.0,
+            scale=None if self.attention_scale is True else float(self.attention_scale or 1),
+            soft_cap=self.soft_cap,
             normalization=self.normalization,
             dropout=self.dropout,
             training=training,
@@ -170,7 +229,7 @@ class MultiHeadAttention(Layer):
 
     def _check_position_term(self, p_bias, width):
         expected, what = (self.heads, "number of heads") if p_bias == "t5_relative" else (self.key_size, "key size")
-        if width != expected:
+        if width > expected if p_bias == "rotary" else width != expected:
             raise bad_value(f"{self.name}: width of the {p_bias} term", width, f"{expected}, the {what}")
         if p_bias == "typical_relative" and self.key_size != self.head_size:
             raise bad_value(
@@ -183,34 +242,16 @@ class MultiHeadAttention(Layer):
     def _key_mask(mask):
         if isinstance(mask, (list, tuple)):
             mask = mask[2] if len(mask) > 2 else None
-        return None if mask is None else ops.cast(mask, "bool")[:, None, None, :]
+        return mask
 
     def _allowed(self, query, key, key_mask, attention_bias, segments):
         """Boolean mask and float bias that broadcast to ``(batch, heads, T, S)``, each ``None`` when absent."""
-        bias, conditions = None, []
-        if key_mask is not None:
-            conditions.append(key_mask)
-        if attention_bias is not None:
-            rank = len(attention_bias.shape)
-            if rank not in (2, 3, 4):
-                raise bad_value(
-                    f"{self.name}: rank of the attention bias", rank, "2 (T, S), 3 (batch, T, S) or 4 (batch, heads, T, S)"
-                )
-            if rank == 2:
-                attention_bias = attention_bias[None, None]
-            elif rank == 3:
-                attention_bias = ops.expand_dims(attention_bias, 1)
-            if keras.backend.standardize_dtype(attention_bias.dtype) == "bool":
-                conditions.append(attention_bias)
-            else:
-                bias = attention_bias
+        allowed, bias = mask_and_bias(attention_bias, key_mask, self.name)
         if self.mask_mode is not None:
             rule = self._own_mask(query, key, segments)
             if rule is not None:
-                conditions.append(ops.expand_dims(rule, 1))
-        allowed = None
-        for condition in conditions:
-            allowed = condition if allowed is None else ops.logical_and(allowed, condition)
+                rule = ops.expand_dims(rule, 1)
+                allowed = rule if allowed is None else ops.logical_and(allowed, rule)
         return allowed, bias
 
     def _own_mask(self, query, key, segments):
@@ -221,8 +262,9 @@ class MultiHeadAttention(Layer):
         index = ops.expand_dims(ops.arange(ops.shape(query)[1], dtype="int32"), 0)
         return masks.combine([self.mask_mode], *masks.views(index, segments))
 
-    def _split(self, x, size):
-        return ops.reshape(x, (*ops.shape(x)[:2], self.heads, size))
+    @staticmethod
+    def _split(x, heads, size):
+        return ops.reshape(x, (*ops.shape(x)[:2], heads, size))
 
     def compute_mask(self, inputs, mask=None):
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask

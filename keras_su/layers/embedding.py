@@ -14,12 +14,13 @@ from keras_su.registration import register
 class Embedding(keras.layers.ReversibleEmbedding):
     """Keras' reversible embedding with bert4keras' call: ``mode="dense"`` multiplies by the transposed table.
 
-    With ``mask_zero=True`` token 0 is padding, except in the first place, which always counts as a token (T5 decoders start
-    with id 0).
+    With ``mask_zero=True`` token 0 (or ``pad_id``) is padding, except in the first place, which always counts as a token (T5
+    decoders start with id 0).
 
     Args:
         input_dim: vocabulary size.
         output_dim: width.
+        pad_id: which token is padding, when ``mask_zero``.
         **kwargs: those of ``keras.layers.ReversibleEmbedding``.
 
     Call arguments:
@@ -27,8 +28,9 @@ class Embedding(keras.layers.ReversibleEmbedding):
         mode: ``"embedding"`` or ``"dense"``.
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, pad_id=0, **kwargs):
         super().__init__(*args, **kwargs)
+        self.pad_id = pad_id
         self.supports_masking = True  # in dense mode, too, where Keras would drop the mask with a warning
 
     def call(self, inputs, mode="embedding"):
@@ -48,8 +50,11 @@ class Embedding(keras.layers.ReversibleEmbedding):
     def compute_mask(self, inputs, mask=None):
         if len(inputs.shape) > 2 or not self.mask_zero:  # hidden states keep the mask they carry
             return mask
-        valid = ops.not_equal(inputs, 0)
+        valid = ops.not_equal(inputs, self.pad_id)
         return ops.concatenate([ops.ones_like(valid[:, :1]), valid[:, 1:]], axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "pad_id": self.pad_id}
 
     def compute_output_spec(self, inputs, mode="embedding"):
         shape = (*inputs.shape[:-1], self.input_dim) if mode == "dense" else (*inputs.shape, self.output_dim)
@@ -57,6 +62,37 @@ class Embedding(keras.layers.ReversibleEmbedding):
 
     def compute_output_shape(self, input_shape, mode="embedding"):
         return (*input_shape[:-1], self.input_dim) if mode == "dense" else (*input_shape, self.output_dim)
+
+
+@register
+class FirstRow(Layer):
+    """The first row of an embedding table, ``(1, 1, output_dim)`` whatever the input: ids that are always zero.
+
+    Args:
+        input_dim: rows of the table, kept whole for checkpoints.
+        output_dim: width.
+        embeddings_initializer: of the table.
+    """
+
+    def __init__(self, input_dim, output_dim, embeddings_initializer="uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.embeddings_initializer = embeddings_initializer
+
+    def build(self, input_shape):
+        initializer = initializers.get(self.embeddings_initializer)
+        self.embeddings = self.add_weight(name="embeddings", shape=(self.input_dim, self.output_dim), initializer=initializer)
+        self.built = True
+
+    def call(self, inputs):
+        return ops.cast(ops.convert_to_tensor(self.embeddings)[None, :1], self.compute_dtype)
+
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor((1, 1, self.output_dim), self.compute_dtype)
 
 
 MERGE_MODES = ("add", "concat", "mul", "zero")
@@ -114,6 +150,7 @@ class PositionEmbedding(_Positional):
             ``alpha * u_i + (1 - alpha) * u_j`` so that n rows reach n * n positions (kexue.fm/archives/7947).
         embeddings_initializer: of the table.
         custom_position_ids: inputs are then ``[x, position_ids]``.
+        offset: position p is row ``p + offset`` of the table (BART and RoBERTa reserve the first rows).
 
     Raises:
         KerasSuError: a text longer than the table, where the length is known.
@@ -127,9 +164,11 @@ class PositionEmbedding(_Positional):
         hierarchical=None,
         embeddings_initializer="zeros",
         custom_position_ids=False,
+        offset=0,
         **kwargs,
     ):
         super().__init__(output_dim, merge_mode, custom_position_ids, **kwargs)
+        self.offset = offset
         self.input_dim = input_dim
         self.hierarchical = hierarchical
         self.embeddings_initializer = embeddings_initializer
@@ -145,7 +184,7 @@ class PositionEmbedding(_Positional):
 
     def call(self, inputs):
         x, positions = self._positions(inputs)
-        capacity = self.input_dim**2 if self.hierarchical else self.input_dim
+        capacity = self.input_dim**2 if self.hierarchical else self.input_dim - self.offset
         length = None if self.custom_position_ids else x.shape[1]
         if isinstance(length, int) and length > capacity:
             way_out = "" if self.hierarchical else " or build the model with hierarchical_position=True"
@@ -153,7 +192,7 @@ class PositionEmbedding(_Positional):
                 f"{self.name}: the text has {length} tokens, but the position table reaches only {capacity}. "
                 f"Truncate the text (maxlen={capacity}){way_out}."
             )
-        return self._merge(x, self._look_up(positions))
+        return self._merge(x, self._look_up(positions + self.offset if self.offset else positions))
 
     def _look_up(self, positions):
         table = ops.convert_to_tensor(self.embeddings)

@@ -1,8 +1,10 @@
-"""The position-wise feed-forward part of a block."""
+"""The position-wise feed-forward part of a block, and small layers of the same kind."""
 
 import keras
+from keras import ops
 
 from keras_su import activations, initializers
+from keras_su.errors import bad_value
 from keras_su.layers.base import Layer
 from keras_su.registration import register
 
@@ -61,6 +63,56 @@ class FeedForward(Layer):
         for branch in self._branches[1:]:
             hidden = hidden * branch(inputs)
         return self.o_dense(hidden)
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, self.compute_dtype)
+
+
+@register
+class Mapping(Layer):
+    """A matrix that can be applied both ways: ``x @ kernel``, or ``x @ kernel^T`` with ``mode="transposed"``.
+
+    Factorised embeddings without a mapping of their own for the output (the first Chinese ALBERTs) use it.
+
+    Args:
+        units: output width; the transposed direction maps back to the input width.
+        kernel_initializer: name, configuration or object.
+    """
+
+    def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.kernel_initializer = kernel_initializer
+
+    def build(self, input_shape):
+        initializer = initializers.get(self.kernel_initializer)
+        self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.units), initializer=initializer)
+        self.built = True
+
+    def call(self, inputs, mode="forward"):
+        if mode not in ("forward", "transposed"):
+            raise bad_value("Mapping: mode", mode, "'forward' or 'transposed'")
+        return ops.matmul(inputs, self.kernel if mode == "forward" else ops.transpose(self.kernel))
+
+    def compute_output_spec(self, inputs, mode="forward"):
+        width = self.units if mode == "forward" else self.kernel.shape[0]
+        return keras.KerasTensor((*inputs.shape[:-1], width), self.compute_dtype)
+
+
+@register
+class SoftCap(Layer):
+    """``cap * tanh(x / cap)``: numbers between ``-cap`` and ``cap`` (logits of Gemma 2).
+
+    Args:
+        cap: the bound.
+    """
+
+    def __init__(self, cap, **kwargs):
+        super().__init__(**kwargs)
+        self.cap = cap
+
+    def call(self, inputs):
+        return ops.tanh(inputs / self.cap) * self.cap
 
     def compute_output_spec(self, inputs):
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

@@ -53,7 +53,7 @@ class ScaleOffset(Layer):
         if self.offset is True:
             self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
         if self.scale is True:
-            self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
+            self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer=self._gamma_initializer())
         if self.conditional:
             if self.hidden_units is not None:
                 self.hidden_dense = self.sub(
@@ -72,6 +72,9 @@ class ScaleOffset(Layer):
                     dense.build(condition)
                     setattr(self, name, dense)
         self.built = True
+
+    def _gamma_initializer(self):
+        return "ones"
 
     def call(self, inputs):
         x, condition = inputs if self.conditional else (inputs, None)
@@ -119,6 +122,7 @@ class LayerNormalization(ScaleOffset):
         zero_mean: subtract the mean; ``False`` makes it an RMS norm (arXiv 1910.07467).
         unit_variance: divide by the root of the mean square.
         epsilon: added to the mean square; default ``keras.config.epsilon()`` = 1e-7. (Keras' own layer uses 1e-3.)
+        unit_offset: the learned scale is ``1 + gamma``, with gamma from zeros (Gemma).
         **kwargs: those of :class:`ScaleOffset`; ``scale=False, offset=False`` has no weights (RoFormerV2), ``conditional=True``
             is the conditional layer norm whose inputs are ``[x, condition]``.
 
@@ -140,18 +144,25 @@ class LayerNormalization(ScaleOffset):
         hidden_units=None,
         hidden_activation="linear",
         hidden_initializer="glorot_uniform",
+        unit_offset=False,
         **kwargs,
     ):
         super().__init__(scale, offset, conditional, hidden_units, hidden_activation, hidden_initializer, **kwargs)
+        self.unit_offset = unit_offset
         self.zero_mean = zero_mean
         self.unit_variance = unit_variance
         self.epsilon = keras.config.epsilon() if epsilon is None else epsilon
+
+    def _gamma_initializer(self):
+        return "zeros" if self.unit_offset else "ones"
 
     def call(self, inputs):
         x, condition = inputs if self.conditional else (inputs, None)
         dtype = x.dtype
         wide = ops.cast(x, keras.backend.result_type(dtype, "float32"))
         gamma, beta = self._scale_and_offset(condition, wide)
+        if self.unit_offset and gamma is not None:
+            gamma = gamma + 1
         if self.zero_mean and self.unit_variance and condition is None:
             return ops.cast(ops.layer_normalization(wide, gamma, beta, axis=-1, epsilon=self.epsilon), dtype)
         if self.zero_mean:

@@ -17,9 +17,10 @@ class RotaryPositionEmbedding(Layer):
     """The angle table of RoPE (arXiv 2104.09864), to be passed to attention with ``p_bias="rotary"``.
 
     Args:
-        output_dim: key size of the attention heads, even.
+        output_dim: key size of the attention heads, or of the part of it that rotates; even.
         base: wavelength base.
         custom_position_ids: inputs are then ``[x, position_ids]`` instead of ``x``.
+        scaling: dictionary, see :func:`keras_su.ops.rotary.rotary_frequencies`.
 
     Returns:
         float32 ``(1, length, output_dim)``, or ``(batch, length, output_dim)`` with custom positions; float32 under every policy.
@@ -32,18 +33,19 @@ class RotaryPositionEmbedding(Layer):
     (2, 5, 32)
     """
 
-    def __init__(self, output_dim, base=10000.0, custom_position_ids=False, **kwargs):
+    def __init__(self, output_dim, base=10000.0, custom_position_ids=False, scaling=None, **kwargs):
         super().__init__(**kwargs)
         self.output_dim = output_dim
         self.base = base
         self.custom_position_ids = custom_position_ids
+        self.scaling = scaling
 
     def call(self, inputs):
         if self.custom_position_ids:
             _, positions = self.several(inputs, "x", "position_ids")
         else:
             positions = ops.expand_dims(ops.arange(ops.shape(inputs)[1], dtype="int32"), 0)
-        return sinusoidal_embeddings(positions, self.output_dim, self.base)
+        return sinusoidal_embeddings(positions, self.output_dim, self.base, self.scaling)
 
     def compute_mask(self, inputs, mask=None):
         return None

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import keras
 
 from keras_su.errors import KerasSuError, bad_value, listing
 from keras_su.models.config import Config, read_json
-from keras_su.models.graph import Graph, has_language_model
+from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
-from keras_su.models.registry import Family, family_of_config, find_family, list_models, rank_families
-from keras_su.models.spec import Mask, Spec
+from keras_su.models.heads import has_language_model
+from keras_su.models.registry import Family, family_of_config, find_family, list_models, rank_families, score
+from keras_su.models.spec import Mask, Seq2Seq, Spec
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
 
@@ -90,31 +92,34 @@ def build_transformer_model(
     values, folder = _read_config(config_path)
     if checkpoint_path is None and folder is not None:
         checkpoint_path = folder
-    family = _find_family(model, values, checkpoint_path)
-    spec, unknown = _make_spec(model, family, values, overrides, application)
-    rows = VocabularyRows(keep_tokens, compound_tokens)
-    if rows:
-        spec = replace(spec, vocab_size=rows.resize(spec.vocab_size))
-    if edit is not None:
-        spec = edit(spec)
-        if not isinstance(spec, Spec):
-            raise bad_value("edit returned", type(spec).__name__, "a Spec")
-
-    graph = Graph(
-        spec,
-        prefix=prefix,
-        layers=layers,
-        condition=layer_norm_cond,
-        extra_inputs=additional_input_layers,
-        name=name,
-        dtype=dtype,
-    )
-    _build(graph, remat)
-    handle = Transformer(graph, family, rows)
-    if checkpoint_path is not None:
-        _load(handle, checkpoint_path, strict and not ignore_invalid_weights, waive, unknown)
-    elif unknown:
-        warnings.warn(f"Unknown settings in the configuration: {listing(unknown)}.", stacklevel=2)
+    with nullcontext() if checkpoint_path is None else open_checkpoint(checkpoint_path) as reader:
+        family = _find_family(model, values, reader)
+        config = Config(values, overrides, family.name, application, reader)
+        spec, unknown = _make_spec(model, family, config)
+        config.reader = None
+        rows = VocabularyRows(keep_tokens, compound_tokens)
+        if rows:
+            vocab_size = rows.resize(spec.vocab_size)
+            spec = spec.map_sides(lambda side: replace(side, vocab_size=vocab_size))
+        if edit is not None:
+            spec = edit(spec)
+            if not isinstance(spec, (Spec, Seq2Seq)):
+                raise bad_value("edit returned", type(spec).__name__, "a Spec")
+        graph = make_graph(
+            spec,
+            prefix=prefix,
+            layers=layers,
+            condition=layer_norm_cond,
+            extra_inputs=additional_input_layers,
+            name=name,
+            dtype=dtype,
+        )
+        _build(graph, remat)
+        handle = Transformer(graph, family, config, rows)
+        if reader is not None:
+            _load(handle, reader, strict and not ignore_invalid_weights, waive, unknown)
+        elif unknown:
+            warnings.warn(f"Unknown settings in the configuration: {listing(unknown)}.", stacklevel=2)
     return handle.model if return_keras_model else handle
 
 
@@ -136,36 +141,38 @@ def _read_config(config_path):
     )
 
 
-def _find_family(model, values, checkpoint_path):
-    if isinstance(model, Spec):
+def _find_family(model, values, reader):
+    names = () if reader is None else reader.names()
+    if isinstance(model, (Spec, Seq2Seq)):
         return Family(name="custom", spec=lambda config: model)
     if model is not None:
-        return find_family(model)
+        return find_family(model, names)
     family = family_of_config(values)
-    if checkpoint_path is not None:
-        with open_checkpoint(checkpoint_path) as reader:
-            ranked = rank_families(reader.names())
-        best = ranked[0][-1] if ranked and ranked[0][0] > 0.5 else None
-        # Published configurations name the wrong model_type now and then; the tensors do not lie.
-        if family is None or (best is not None and all(row[-1] is not family or row[0] < 0.5 for row in ranked)):
-            family = best or family
-    if family is None:
-        kind = values.get("model_type")
-        told = f"model_type={kind!r} is not known" if kind else "the configuration names no model_type"
-        raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 40)}.")
-    return family
+    ranked = rank_families(names) if names else []
+    best = [row for row in ranked if row[0] > 0.5 and row[0] > ranked[0][0] - 1e-9]
+    if family is not None and (not best or score(family, names)[0] > best[0][0] - 0.01):
+        return family
+    # Published configurations name the wrong model_type now and then; the tensors do not lie.
+    if len(best) == 1:
+        return best[0][-1]
+    kind = values.get("model_type")
+    told = f"model_type={kind!r} does not decide" if kind else "the configuration names no model_type"
+    if best:
+        fitting = listing(row[-1].name for row in best)
+        raise KerasSuError(f"Cannot tell the model family: {told}, and the tensors fit several. Pass model=, one of: {fitting}.")
+    raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 60)}.")
 
 
-def _make_spec(model, family, values, overrides, application):
+def _make_spec(model, family, config):
+    application = config.application
     family.check_application(application)
-    if isinstance(model, Spec):
-        if overrides:
+    if isinstance(model, (Spec, Seq2Seq)):
+        if config.overrides:
             raise KerasSuError(
-                f"Settings {listing(overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=."
+                f"Settings {listing(config.overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=."
             )
         spec, unknown = model, []
     else:
-        config = Config(values, overrides, family.name, application)
         spec = family.spec(config)
         unknown = config.done()
     if application in _RULES:
@@ -182,21 +189,20 @@ def _build(graph, remat):
         return graph.build()
     if remat is True:
         # The parts hold nearly all activations. One with dropout inside is left out: JAX cannot replay its random state.
-        spec = graph.spec
         remat = [
-            f"Transformer-{index}-{residual.part.suffix}"
-            for index in range(spec.num_layers)
-            for residual in spec.block_at(index).residuals
+            f"{side.side}{side.block_name(index)}-{residual.part.suffix}"
+            for side in graph.spec.sides
+            for index in range(side.num_layers)
+            for residual in side.block_at(index).residuals
             if not getattr(residual.part, "dropout", 0.0)
         ]
-    with keras.RematScope(mode="list_of_layers", layer_names=[graph.prefixed(name) for name in remat]):
+    with keras.RematScope(mode="list_of_layers", layer_names=[graph.prefix + name for name in remat]):
         return graph.build()
 
 
-def _load(handle, checkpoint_path, strict, waive, unknown_settings):
+def _load(handle, reader, strict, waive, unknown_settings):
     def better():
-        with open_checkpoint(checkpoint_path) as reader:
-            ranked = rank_families(reader.names())
+        ranked = rank_families(reader.names())
         if not ranked or ranked[0][0] < 0.5:
             return "  No registered family explains the tensor names of the file."
         _, found, total, family = ranked[0]
@@ -204,7 +210,7 @@ def _load(handle, checkpoint_path, strict, waive, unknown_settings):
             return ""
         return f"  Best fit among the registered families: {family.name!r} ({found} of {total} names)."
 
-    report = handle.load_weights_from_checkpoint(checkpoint_path, strict=strict, waive=waive, alternatives=better)
+    report = handle.load_weights_from_checkpoint(reader, strict=strict, waive=waive, alternatives=better)
     if report is None:
         return
     report.settings = unknown_settings

@@ -75,29 +75,52 @@ class Config:
         overrides: keyword arguments of the caller.
         family: name of the model family, for messages.
         application: ``"encoder"``, ``"lm"`` or ``"unilm"``; the last two want a language model head.
+        reader: the opened checkpoint, or ``None``; some settings follow from what is in it.
     """
 
-    def __init__(self, values, overrides=None, family="?", application="encoder"):
+    def __init__(self, values, overrides=None, family="?", application="encoder", reader=None):
         self.values = dict(values)
         self.overrides = dict(overrides or {})
         self.family = family
         self.application = application
+        self.reader = reader
         self._read = set()
         self._names = set()
+        self._settings = {}
+        self._own = {}
+
+    @property
+    def is_hugging_face(self):
+        """Whether the file is a ``config.json`` of transformers, whose defaults then apply."""
+        return bool({"model_type", "architectures", "transformers_version"} & self.values.keys())
 
     def read(self, *names, default=REQUIRED):
-        """The value of the first of several aliases that is present and not ``None``; the caller's keywords come first.
+        """A setting of the architecture: the value of the first of several aliases that is present and not ``None``.
+
+        The caller's keywords come first. The last alias is the name in Hugging Face files, under which it is exported.
 
         Raises:
             KerasSuError: no alias is present and there is no default.
         """
+        value = self.read_option(*names, default=default)
+        self._settings[names[-1]] = value
+        return value
+
+    def read_own(self, *names, default):
+        """A setting of the architecture that Hugging Face files cannot express, unless it has its default."""
+        value = self.read_option(*names, default=default)
+        if value != default:
+            self._own[names[0]] = value
+        return value
+
+    def read_option(self, *names, default=REQUIRED):
+        """A choice of the caller that is not part of the architecture, such as a head."""
         self._names.update(names)
+        self._read.update(names)
         for source in (self.overrides, self.values):
             for name in names:
                 if source.get(name) is not None:
-                    self._read.update(names)
                     return source[name]
-        self._read.update(names)
         if default is REQUIRED:
             aliases = f" (also called {', '.join(names[1:])})" if names[1:] else ""
             raise KerasSuError(
@@ -105,10 +128,48 @@ class Config:
             )
         return default
 
+    def note(self, **settings):
+        """Settings to export that follow from others, and were not read under these names."""
+        self._settings.update(settings)
+
+    def has_tensor(self, *names):
+        """Whether the checkpoint holds a tensor of one of these names; ``False`` without a checkpoint."""
+        if self.reader is None:
+            return False
+        known = set(self.reader.names())
+        return any(name in known for name in names)
+
+    def is_untied(self, head, table):
+        """Whether the checkpoint holds an output matrix ``head`` whose numbers differ from those of the token ``table``."""
+        if not self.has_tensor(head):
+            return False
+        if not self.has_tensor(table) or self.reader.shape(head) != self.reader.shape(table):
+            return True
+        rows = [0, 1, self.reader.shape(head)[0] - 1]
+        return bool((self.reader.read(head, rows=rows) != self.reader.read(table, rows=rows)).any())
+
+    def export(self):
+        """The settings under their Hugging Face names, with what the file said about tokens and training.
+
+        Raises:
+            KerasSuError: the model has something that such a file cannot express.
+        """
+        if self._own:
+            named = listing(f"{name}={value!r}" for name, value in self._own.items())
+            raise KerasSuError(
+                f"A Hugging Face {self.family} cannot express {named}. Save the model as a TF checkpoint or a .keras file instead."
+            )
+        skip = {"architectures", "auto_map", "torch_dtype", "dtype", "transformers_version", "model_type", "_name_or_path"}
+        kept = {name: value for name, value in self.values.items() if name in _SILENT and name not in skip}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in self._settings.items()}
+        return {**kept, **listed}
+
     def read_head_size(self, hidden_size, heads):
         """Width of an attention head: a setting of its own, or the hidden size shared out among the heads."""
-        size = self.read("attention_head_size", default=None)
+        size = self.read_option("attention_head_size", default=None)
         if size is not None:
+            if size * heads != hidden_size:
+                self._own["attention_head_size"] = size
             return size
         if not isinstance(heads, int) or heads < 1:
             raise bad_value("num_attention_heads", heads, "a positive integer")
@@ -119,8 +180,8 @@ class Config:
         return hidden_size // heads
 
     def read_choice(self, name, choices, default):
-        """The value behind a setting that allows only the keys of ``choices``."""
-        value = self.read(name, default=default)
+        """The value behind a choice of the caller that allows only the keys of ``choices``."""
+        value = self.read_option(name, default=default)
         if value not in choices:
             raise bad_value(name, value, " or ".join(repr(key) for key in choices))
         return choices[value]

@@ -7,15 +7,25 @@ import keras
 
 from keras_su import layers, masks
 from keras_su.errors import KerasSuError
-from keras_su.models.heads import MaskedLM
+from keras_su.models.spec import Mask, Seq2Seq
 
 
 class Stream:
-    """What flows through the blocks: the hidden states, and the attention scores where a family hands them on."""
+    """What flows through the blocks.
 
-    def __init__(self, x):
+    Attributes:
+        x: the hidden states, normalised where the block says so.
+        embeddings: the output of the embeddings.
+        scores: attention scores, where a family hands them on.
+        memory, memory_mask: states of the encoder, and which of them are tokens.
+    """
+
+    def __init__(self, x, memory=None, memory_mask=None):
         self.x = x
+        self.embeddings = x
         self.scores = None
+        self.memory = memory
+        self.memory_mask = memory_mask
 
 
 class Graph:
@@ -40,31 +50,45 @@ class Graph:
         self.extra_inputs = list(extra_inputs) if isinstance(extra_inputs, (list, tuple)) else [extra_inputs]
         self.name = name
         self.dtype = dtype
-        self._masks = {}
+        self.tokens = self.segments = self.positions = None
+        self.part_name = ""
+        self._nodes = {}
 
     # ---- the whole model
 
-    def build(self):
-        """Run the graph: inputs, embeddings, blocks, heads. Sets ``inputs``, ``outputs`` and ``model``."""
-        self.inputs = self.get_inputs()
-        x = self.apply_embeddings(self.inputs)
-        self.stream = Stream(x)
+    def build(self, memory=None, memory_mask=None, inputs=None):
+        """Run the graph: inputs, embeddings, blocks, heads. Sets ``inputs``, ``outputs`` and ``model``.
+
+        Args:
+            memory: for decoders: states of an encoder; default is a model input of its own, all of which counts.
+            memory_mask: boolean ``(batch, 1, length)``, which states are tokens.
+            inputs: Keras inputs to use in place of new ones.
+        """
+        self.inputs = inputs or self.get_inputs()
+        own = list(self.inputs)
+        if self.spec.memory:
+            context = own.pop(0)
+            memory = context if memory is None else memory
+        x = self.apply_embeddings(own)
+        self.stream = Stream(x, memory, memory_mask)
         for index in range(self.spec.num_layers):
             x = self.apply_main_layers(x, index)
         outputs = self.apply_final_layers(x)
         self.outputs = outputs if isinstance(outputs, list) else [outputs]
-        # A list of one output would make ``model.output`` a list in Keras 3; users expect a tensor.
-        output = self.outputs[0] if len(self.outputs) == 1 else self.outputs
-        self.model = keras.Model([*self.inputs, *self.extra_inputs], output, name=self.name)
-        return self.model
+        if memory is None or memory is self.inputs[0]:
+            self.model = make_model([*self.inputs, *self.extra_inputs], self.outputs, self.name)
+        return self
 
     def get_inputs(self):
-        """Token ids, segment ids where the model has segments, position ids where they are an input."""
+        """Token ids, segment ids where the model has segments, further ids where they are an input; encoder states first."""
         spec = self.spec
         shape = (spec.sequence_length,)
         inputs = [self._input("Input-Token", shape)]
+        if spec.memory:
+            inputs.insert(0, keras.Input((spec.sequence_length, spec.memory), name=self.prefixed("Input-Context")))
         if spec.embeddings.segments:
             inputs.append(self._input("Input-Segment", shape))
+        inputs += [self._input(f"Input-{extra.name}", shape) for extra in spec.embeddings.extras if extra.input]
         if spec.embeddings.position_ids == "input":
             inputs.append(self._input("Input-Position", shape))
         return inputs
@@ -72,51 +96,76 @@ class Graph:
     def apply_embeddings(self, inputs):
         """Sum of the embeddings, norm, dropout, and the mapping of factorised models."""
         spec, embeddings = self.spec, self.spec.embeddings
-        inputs = list(inputs)
-        tokens = inputs.pop(0)
-        segments = inputs.pop(0) if embeddings.segments else None
-        positions = inputs.pop(0) if embeddings.position_ids == "input" else None
-        self.tokens, self.segments = tokens, segments
-        table = {"output_dim": embeddings.size, "embeddings_initializer": spec.initializer.config()}
+        inputs = iter(inputs)
+        self.tokens = tokens = next(inputs)
+        self.segments = next(inputs) if embeddings.segments else None
+        extra_ids = {extra.name: next(inputs) for extra in embeddings.extras if extra.input}
+        self.positions = next(inputs) if embeddings.position_ids == "input" else None
+        kernel = spec.initializer.config()
+        size = spec.hidden_size if embeddings.mapping == "tokens" else embeddings.size
+        table = {"output_dim": size, "embeddings_initializer": kernel}
 
-        x = self.apply(tokens, layers.Embedding, name="Embedding-Token", input_dim=spec.vocab_size, mask_zero=True, **table)
-        if segments is not None:
+        x = self.apply(
+            tokens,
+            layers.Embedding,
+            name="Embedding-Token",
+            input_dim=spec.vocab_size,
+            output_dim=embeddings.size,
+            embeddings_initializer=kernel,
+            mask_zero=embeddings.pad_id is not None,
+            pad_id=embeddings.pad_id or 0,
+        )
+        x = self.scale(x, embeddings.scale, "Embedding-Scale")
+        if embeddings.mapping == "tokens":
+            units = {"units": spec.hidden_size, "kernel_initializer": kernel}
+            x = self.apply(x, layers.Mapping, name="Embedding-Mapping", **units)
+        if self.segments is not None:
             if embeddings.segments_share_tokens:
-                y = self.apply(segments, layers.Embedding, name="Embedding-Token")
+                y = self.apply(self.segments, layers.Embedding, name="Embedding-Token")
             else:
-                y = self.apply(segments, keras.layers.Embedding, name="Embedding-Segment", input_dim=embeddings.segments, **table)
+                name = "Embedding-Segment"
+                y = self.apply(self.segments, keras.layers.Embedding, name=name, input_dim=embeddings.segments, **table)
             x = self.apply([x, y], layers.Residual, name="Embedding-Token-Segment")
+        for extra in embeddings.extras:
+            name, ids = f"Embedding-{extra.name}", extra_ids.get(extra.name)
+            kind = layers.FirstRow if ids is None else keras.layers.Embedding
+            y = self.apply(x if ids is None else ids, kind, name=name, input_dim=extra.rows, **table)
+            x = self.apply([x, y], layers.Residual, name=f"{name}-Add")
         if embeddings.position is not None:
-            if embeddings.position_ids == "left_padded":
-                positions = self.apply(tokens, layers.PositionIds, name="Position-Ids")
+            positions = self.position_ids()
             x = self.apply(
                 x if positions is None else [x, positions],
                 layers.PositionEmbedding,
                 name="Embedding-Position",
                 input_dim=embeddings.position.length,
                 hierarchical=embeddings.position.hierarchical,
+                offset=embeddings.position.offset,
                 merge_mode="add",
                 custom_position_ids=positions is not None,
                 **table,
             )
+        if embeddings.dropout_first:
+            x = self.dropout(x, embeddings.dropout, "Embedding-Dropout")
         x = self.norm(x, embeddings.norm, "Embedding-Norm")
-        x = self.dropout(x, embeddings.dropout, "Embedding-Dropout")
-        if embeddings.size != spec.hidden_size:
-            kernel = spec.initializer.config()
-            x = self.apply(x, keras.layers.Dense, name="Embedding-Mapping", units=spec.hidden_size, kernel_initializer=kernel)
+        if not embeddings.dropout_first:
+            x = self.dropout(x, embeddings.dropout, "Embedding-Dropout")
+        if embeddings.mapping is True or (embeddings.mapping is None and embeddings.size != spec.hidden_size):
+            units = {"units": spec.hidden_size, "use_bias": embeddings.mapping_bias, "kernel_initializer": kernel}
+            x = self.apply(x, keras.layers.Dense, name="Embedding-Mapping", **units)
         return x
 
     def apply_main_layers(self, inputs, index):
-        """Block ``index``: every residual is ``x <- post(x + out(part(pre(x))))``."""
+        """Block ``index``: every residual is ``x <- post(x + scale * out(part(pre(x))))``."""
         stream = self.stream
         x = inputs
         for residual in self.spec.block_at(index).residuals:
-            name = f"Transformer-{index}-{residual.part.suffix}"
+            self.part_name = name = f"{self.spec.block_name(index)}-{residual.part.suffix}"
             several = sum(norm is not None for norm in (residual.pre, residual.out, residual.post)) > 1
             names = iter([f"{name}-Norm-0", f"{name}-Norm-1", f"{name}-Norm-2"] if several else [f"{name}-Norm"])
             stream.x = x if residual.pre is None else self.norm(x, residual.pre, next(names))
             y = residual.part.apply(self, stream, name)
             y = y if residual.out is None else self.norm(y, residual.out, next(names))
+            y = self.scale(y, residual.scale, f"{name}-Scale")
             y = self.dropout(y, residual.dropout, f"{name}-Dropout")
             x = self.apply([x, y], layers.Residual, name=f"{name}-Add")
             x = x if residual.post is None else self.norm(x, residual.post, next(names))
@@ -124,27 +173,58 @@ class Graph:
 
     def apply_final_layers(self, inputs):
         """The heads in order, or the hidden states when there are none."""
-        hidden = self.norm(inputs, self.spec.output_norm, "Output-Norm")
+        output = self.spec.output
+        hidden = self.norm(inputs, output.norm, "Output-Norm")
+        hidden = self.dropout(hidden, output.dropout, "Output-Dropout")
+        hidden = self.scale(hidden, output.scale, "Output-Scale")
         outputs = [head.apply(self, hidden) for head in self.spec.heads]
         return hidden if not outputs else outputs[0] if len(outputs) == 1 else outputs
 
     # ---- pieces that parts and heads use
 
     def mask(self, mask=None):
-        """The attention mask node; one per distinct :class:`~keras_su.models.spec.Mask`."""
+        """The attention mask node; one per distinct :class:`~keras_su.models.spec.Mask`. ``None`` when everything is visible."""
         mask = mask or self.spec.mask
-        if mask not in self._masks:
-            name = "Attention-Mask" if not self._masks else f"Attention-Mask-{len(self._masks)}"
-            self._masks[mask] = self.apply(
+        pad_id = self.spec.embeddings.pad_id
+        if pad_id is None and mask.window is None and mask.rules == ("full",):
+            return None
+        name = self.numbered("Attention-Mask", mask)
+        return self.once(
+            name,
+            lambda: self.apply(
                 self.tokens,
                 layers.AttentionMask,
                 {"segments": self._segments_for(mask.rules)},
                 name=name,
                 rules=mask.rules,
                 window=mask.window,
-                keep_first=self.spec.embeddings.position_ids != "left_padded",
-            )
-        return self._masks[mask]
+                pad_id=pad_id,
+                keep_first=self.spec.embeddings.keeps_first,
+            ),
+        )
+
+    def position_ids(self):
+        """Ids of the positions, or ``None`` where they are simply counted."""
+        if self.spec.embeddings.position_ids == "skip_padding" and self.positions is None:
+            pad_id = self.spec.embeddings.pad_id
+            if pad_id is None:
+                raise KerasSuError("Positions that skip the padding need to know what padding is. Pass pad_token_id=.")
+            self.positions = self.apply(self.tokens, layers.PositionIds, name="Position-Ids", pad_id=pad_id)
+        return self.positions
+
+    def once(self, key, make):
+        """What ``make()`` returned when it was first called for ``key``: nodes that all layers share."""
+        if key not in self._nodes:
+            self._nodes[key] = make()
+        return self._nodes[key]
+
+    def numbered(self, name, value):
+        """``name`` for the first value that asks for it, ``name-1``, ``name-2``, ... for further ones."""
+        known = self._nodes.setdefault(("names", name), [])
+        if value not in known:
+            known.append(value)
+        number = known.index(value)
+        return f"{name}-{number}" if number else name
 
     def _segments_for(self, rules):
         if not masks.reads_segments(rules):
@@ -160,22 +240,17 @@ class Graph:
         if norm is None:
             return x
         conditional = self.condition is not None
-        arguments = {}
+        arguments = norm.arguments()
         if conditional:
             arguments["hidden_units"] = self.spec.condition.hidden_size
             arguments["hidden_activation"] = self.spec.condition.hidden_act
             arguments["hidden_initializer"] = self.spec.initializer.config()
-        return self.apply(
-            [x, self.condition] if conditional else x,
-            layers.LayerNormalization,
-            name=name,
-            zero_mean=norm.kind == "layer",
-            epsilon=norm.epsilon,
-            scale=norm.scale,
-            offset=norm.center,
-            conditional=conditional,
-            **arguments,
-        )
+        inputs = [x, self.condition] if conditional else x
+        return self.apply(inputs, layers.LayerNormalization, name=name, conditional=conditional, **arguments)
+
+    def scale(self, x, factor, name):
+        """Multiply by a constant; ``None`` and 1 do nothing."""
+        return x if factor in (None, 1) else self.apply(x, layers.ScaleOffset, name=name, scale=float(factor), offset=False)
 
     def dropout(self, x, rate, name):
         """Dropout, or nothing at rate 0: a node costs time on torch even when it does nothing."""
@@ -201,13 +276,52 @@ class Graph:
         return self.layers[name](inputs, **(arguments or {}))
 
     def prefixed(self, name):
-        """The full name of a layer."""
-        return f"{self.prefix}{name}"
+        """The full name of a layer. What an encoder and its decoder share has no side."""
+        side = "" if name in ("Embedding-Token", "Input-Context") else self.spec.side
+        return f"{self.prefix}{side}{name}"
 
     def _input(self, name, shape):
         return keras.Input(shape=shape, dtype="int32", name=self.prefixed(name))
 
 
-def has_language_model(spec):
-    """Whether the heads of ``spec`` include a language model."""
-    return any(isinstance(head, MaskedLM) for head in spec.heads)
+class Seq2SeqGraph:
+    """Builds an encoder, a decoder and the model that joins them from a :class:`~keras_su.models.spec.Seq2Seq`.
+
+    Arguments are those of :class:`Graph`. ``encoder`` and ``decoder`` are models of their own after :meth:`build`; the inputs of
+    the decoder are the states of the encoder, all of which it attends to, and token ids.
+    """
+
+    def __init__(self, spec, *, layers=None, extra_inputs=None, name=None, **options):
+        self.spec = spec
+        self.prefix = options.get("prefix", "")
+        self.layers = {} if layers is None else layers
+        make = lambda side, **more: Graph(side, layers=self.layers, **options, **more)  # noqa: E731
+        self._encoder = make(spec.encoder, extra_inputs=extra_inputs, name=name and f"{name}_Encoder")
+        self._decoder = make(spec.decoder, extra_inputs=extra_inputs, name=name and f"{name}_Decoder")
+        self._joined = make(spec.decoder)
+        self.extra_inputs = self._encoder.extra_inputs
+        self.name = name
+
+    def build(self):
+        """Run the graphs. Sets ``inputs``, ``outputs``, ``model``, ``encoder`` and ``decoder``."""
+        encoder, decoder = self._encoder.build(), self._decoder.build()
+        memory = encoder.outputs[0]
+        self._joined.build(memory, encoder.mask(Mask()), decoder.inputs)
+        self.encoder, self.decoder = encoder.model, decoder.model
+        self.inputs, self.outputs = [*encoder.inputs, *decoder.inputs[1:]], self._joined.outputs
+        self.model = make_model([*self.inputs, *self.extra_inputs], self.outputs, self.name)
+        return self
+
+    def prefixed(self, name):
+        """The full name of a layer."""
+        return f"{self.prefix}{name}"
+
+
+def make_model(inputs, outputs, name=None):
+    """A functional model. A list of one output would make ``model.output`` a list in Keras 3; users expect a tensor."""
+    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
+
+
+def make_graph(spec, **options):
+    """The graph for a :class:`~keras_su.models.spec.Spec` or a :class:`~keras_su.models.spec.Seq2Seq`."""
+    return (Seq2SeqGraph if isinstance(spec, Seq2Seq) else Graph)(spec, **options)

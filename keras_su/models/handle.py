@@ -3,7 +3,7 @@
 import keras
 
 from keras_su import initializers
-from keras_su.errors import CheckpointError, KerasSuError, bad_value
+from keras_su.errors import CheckpointError, KerasSuError, bad_value, unknown_name
 from keras_su.weights.load import VocabularyRows, dump, load
 from keras_su.weights.readers import open_checkpoint
 from keras_su.weights.report import LoadReport
@@ -19,12 +19,15 @@ class Transformer:
         layers: dictionary of its layers by (prefixed) name.
         spec: the :class:`~keras_su.models.spec.Spec`.
         family: the :class:`~keras_su.models.registry.Family`.
+        config: the :class:`~keras_su.models.config.Config` it was built from.
         report: :class:`~keras_su.weights.report.LoadReport` of the last checkpoint, or ``None``.
+        encoder, decoder: the two halves of an encoder-decoder, as models.
     """
 
-    def __init__(self, graph, family, rows=None):
+    def __init__(self, graph, family, config=None, rows=None):
         self.graph = graph
         self.family = family
+        self.config = config
         self.rows = rows or VocabularyRows()
         self.report = None
 
@@ -35,8 +38,15 @@ class Transformer:
     layers = property(lambda self: self.graph.layers)
     input = property(lambda self: _bare(self.graph.inputs))
     output = property(lambda self: _bare(self.graph.outputs))
+    encoder = property(lambda self: self._half("encoder"))
+    decoder = property(lambda self: self._half("decoder"))
     num_hidden_layers = property(lambda self: self.spec.num_layers)
     hidden_size = property(lambda self: self.spec.hidden_size)
+
+    def _half(self, name):
+        if not hasattr(self.graph, name):
+            raise AttributeError(f"Model {self.family.name!r} has no {name} of its own; it is a single stack: use model.")
+        return getattr(self.graph, name)
 
     @property
     def initializer(self):
@@ -52,7 +62,10 @@ class Transformer:
         >>> bert.outputs_of("Transformer-0-FeedForward-Norm")[-1].shape
         (None, None, 8)
         """
-        layer = self.graph.apply(None, name=name)
+        known = {key.removeprefix(self.graph.prefix): layer for key, layer in self.layers.items()}
+        if name not in known:
+            raise unknown_name("layer", name, known)
+        layer = known[name]
         return [node.outputs[0] if len(node.outputs) == 1 else list(node.outputs) for node in layer._inbound_nodes]
 
     def variables(self):
@@ -78,7 +91,7 @@ class Transformer:
             if reader.format == "keras":
                 self.report = load_layer_wise(self, reader)
             elif reader.format == "keras3":
-                self.model.load_weights(checkpoint)
+                self.model.load_weights(reader.path)
             else:
                 if not self.family.maps:
                     raise KerasSuError(
@@ -93,8 +106,15 @@ class Transformer:
                     waive=waive,
                     strict=strict,
                     alternatives=alternatives,
+                    groups=self._groups(),
                 )
         return self.report
+
+    def _groups(self):
+        """Numbers of heads, for files that join query, key and value head by head."""
+        part = self.spec.sides[0].block_at(0).residuals[0].part if self.spec.num_layers else None
+        heads = getattr(part, "heads", 1)
+        return {"heads": heads, "kv_heads": getattr(part, "kv_heads", None) or heads}
 
     def _rows_for(self, reader):
         """The selection of rows, unless the file has the model's vocabulary already."""
@@ -110,7 +130,7 @@ class Transformer:
         """Iterate over the ``(name, array)`` pairs of a checkpoint; ``format`` is ``"tf"`` or ``"torch"``."""
         for name_map in self.family.maps:
             if name_map.format == format:
-                return dump(self.variables(), name_map)
+                return dump(self.variables(), name_map, self._groups())
         known = [name_map.format for name_map in self.family.maps]
         raise bad_value(
             f"checkpoint format of {self.family.name}", format, " or ".join(map(repr, known)) or "none, the family has no tables"
@@ -127,9 +147,8 @@ class Transformer:
             folder: where to.
             vocab: path of a vocabulary file, or the tokens in order.
         """
-        if self.family.config is None:
-            raise KerasSuError(f"Model {self.family.name!r} has no Hugging Face layout.")
-        write_hf_folder(folder, self.family.config(self.spec), self.tensors("torch"), vocab=vocab)
+        config = self.family.hugging_face_config(self.config, self.spec)
+        write_hf_folder(folder, config, self.tensors("torch"), vocab=vocab)
 
 
 def load_layer_wise(handle, reader):

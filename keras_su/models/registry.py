@@ -17,10 +17,14 @@ class Family:
         spec: function from a :class:`~keras_su.models.config.Config` to a :class:`~keras_su.models.spec.Spec`.
         maps: name tables, one per dialect.
         applications: those of ``"encoder"``, ``"lm"``, ``"unilm"`` that make sense.
-        aliases: further names for ``model=``.
-        model_types: values of ``model_type`` in Hugging Face configurations that mean this family.
-        model_type: the one to write into an exported configuration.
-        config: function from a Spec to the ``config.json`` entries of an export.
+        aliases: further names for ``model=``. A name that several families claim is decided by the checkpoint; the family that
+            claimed it first is the one without a checkpoint.
+        model_types: values of ``model_type`` in Hugging Face configurations that mean this family; the first is written into
+            exported ones. Empty when there is no such layout.
+        claims: function from a configuration with such a ``model_type`` to whether it is really this family; families with
+            claims are asked before those without.
+        classes: names of the Hugging Face classes without and with heads, for exported configurations.
+        export: function ``(entries, spec) -> entries`` that completes an exported configuration.
         reason: why an application is refused, for the error.
     """
 
@@ -30,9 +34,26 @@ class Family:
     applications: tuple[str, ...] = APPLICATIONS
     aliases: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
-    model_type: str | None = None
-    config: Callable | None = None
+    claims: Callable | None = None
+    classes: tuple[str, str] = ("", "")
+    export: Callable | None = None
     reason: str = ""
+
+    def hugging_face_config(self, config, spec):
+        """The entries of an exported ``config.json``.
+
+        Raises:
+            KerasSuError: the family, or something in this model, has no Hugging Face form.
+        """
+        if not self.model_types:
+            raise KerasSuError(f"Model {self.name!r} has no Hugging Face layout. Save it as a TF checkpoint or a .keras file.")
+        entries = {
+            **config.export(),
+            "model_type": self.model_types[0],
+            "architectures": [self.classes[bool(spec.heads)]],
+            "vocab_size": spec.vocab_size,
+        }
+        return entries if self.export is None else self.export(entries, spec)
 
     def check_application(self, application):
         """Refuse an application that the family does not have."""
@@ -45,7 +66,7 @@ class Family:
             )
 
 
-_FAMILIES: dict[str, Family] = {}
+_FAMILIES: dict[str, list[Family]] = {}
 
 
 def register_family(name, **fields):
@@ -55,14 +76,16 @@ def register_family(name, **fields):
         the :class:`Family`.
     """
     family = Family(name=name, **fields)
-    for key in (name, *family.aliases):
-        _FAMILIES[key] = family
+    _FAMILIES[name] = [family]
+    for alias in family.aliases:
+        claimed = [other for other in _FAMILIES.get(alias, []) if other.name != name]
+        _FAMILIES[alias] = [*claimed, family]
     return family
 
 
 def families():
     """All registered families, once each, in the order of registration."""
-    return list(dict.fromkeys(_FAMILIES.values()))
+    return list(dict.fromkeys(family for claimed in _FAMILIES.values() for family in claimed))
 
 
 def list_models():
@@ -70,14 +93,15 @@ def list_models():
     return sorted(_FAMILIES)
 
 
-def find_family(model):
-    """The family behind a name or a :class:`Family`."""
+def find_family(model, names=()):
+    """The family behind a name or a :class:`Family`; ``names`` are the tensors of the checkpoint."""
     if isinstance(model, Family):
         return model
     if isinstance(model, str):
         key = model.lower()
         if key in _FAMILIES:
-            return _FAMILIES[key]
+            claimed = _FAMILIES[key]
+            return max(claimed, key=lambda family: score(family, names)[0]) if len(claimed) > 1 and names else claimed[0]
         raise unknown_name("model", model, _FAMILIES, "Register your own with keras_su.models.register_family.")
     if callable(model):
         return Family(name=getattr(model, "__name__", "custom"), spec=model)
@@ -89,17 +113,19 @@ def find_family(model):
 def family_of_config(values):
     """The family that a Hugging Face ``model_type`` names, or ``None``."""
     kind = values.get("model_type")
-    for family in families():
-        if kind is not None and kind in family.model_types:
+    meant = [family for family in families() if kind is not None and kind in family.model_types]
+    for family in meant:
+        if family.claims is not None and family.claims(values):
             return family
-    return None
+    return next((family for family in meant if family.claims is None), None)
+
+
+def score(family, names):
+    """How well the best table of a family explains tensor names: ``(score, found, rows)``."""
+    return max((name_map.score(names) for name_map in family.maps), default=(0.0, 0, 0))
 
 
 def rank_families(names):
     """Families by how well one of their tables explains tensor names: ``[(score, found, rows, family), ...]``, best first."""
-    ranked = []
-    for family in families():
-        scores = [name_map.score(names) for name_map in family.maps]
-        if scores:
-            ranked.append((*max(scores), family))
+    ranked = [(*score(family, names), family) for family in families()]
     return sorted(ranked, key=lambda row: row[0], reverse=True)

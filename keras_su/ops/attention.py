@@ -20,6 +20,7 @@ def attend(
     position_bias=None,
     relative=None,
     scale=None,
+    soft_cap=None,
     normalization="softmax",
     length_floor=16,
     dropout=None,
@@ -37,6 +38,7 @@ def attend(
         position_bias: float of the same shape, added before scaling (T5).
         relative: float ``(T, S, key_size)`` or with a batch axis, mixed into scores and output (Shaw et al., NEZHA).
         scale: factor of the scores; ``None`` = ``1 / sqrt(key_size)``.
+        soft_cap: bound of the scores, ``cap * tanh(score / cap)`` (Gemma 2).
         normalization: ``"softmax"``; ``"squared_relu"`` = relu(a)^2 / n (FLASH); ``"softmax_plus"`` = softmax(a log(n) /
             log(512)), where n is the number of visible keys.
         length_floor: smallest n of ``softmax_plus``, as in the released GAU-alpha weights.
@@ -52,7 +54,7 @@ def attend(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     drops = dropout is not None and bool(training)
-    fused = normalization == "softmax" and relative is None and not drops and not return_scores
+    fused = normalization == "softmax" and relative is None and soft_cap is None and not drops and not return_scores
     # The fused operator wants equal widths on JAX, and copies the query's width into its symbolic shape.
     fused = fused and query.shape[-1] == value.shape[-1]
     if keras.backend.backend() == "jax" and keras.backend.standardize_dtype(query.dtype) == "float16":
@@ -62,6 +64,8 @@ def attend(
         return output if mask is None else _zero_blind_rows(output, mask)
     key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     scores = _scores(query, key, relative, position_bias) * scale
+    if soft_cap is not None:
+        scores = ops.tanh(scores / soft_cap) * soft_cap
     logits = scores if bias is None else scores + _bounded(bias, scores.dtype)
     probabilities = ops.cast(normalize(logits, mask, normalization, length_floor), value.dtype)
     if drops:

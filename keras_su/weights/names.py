@@ -12,22 +12,40 @@ from keras_su.weights.transforms import Transpose
 
 
 @dataclass(frozen=True)
+class Piece:
+    """One of several variables that a file keeps in one tensor.
+
+    Args:
+        index: its place among them.
+        axis: along which they are joined in the file.
+        groups: they are joined head by head, not as wholes: ``"heads"`` or ``"kv_heads"``, which says how many times.
+    """
+
+    index: int
+    axis: int = 0
+    groups: str | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """A tensor of a file.
 
     Args:
-        name: its name; ``{i}`` stands for the layer number.
+        name: its name; ``{i}`` stands for the layer number, ``{i:03d}`` for one with leading zeros.
         operations: reversible operations between file and model, in loading order.
-        vocabulary: axis 0 (in the file) counts tokens, so ``keep_tokens`` and ``compound_tokens`` apply.
+        vocabulary: the axis (in the file) that counts tokens, to which ``keep_tokens`` and ``compound_tokens`` apply: ``"rows"``,
+            ``"columns"`` or ``None``.
+        piece: set when the variable is only a part of the tensor; ``operations`` then act on the part.
     """
 
     name: str
     operations: tuple = ()
-    vocabulary: bool = False
+    vocabulary: str | None = None
+    piece: Piece | None = None
 
     def at(self, index):
         """The source of layer ``index``."""
-        return self if index is None else replace(self, name=self.name.replace("{i}", str(index)))
+        return self if index is None else replace(self, name=self.name.format(i=int(index)))
 
     def forward(self, array):
         """File to model."""
@@ -47,9 +65,17 @@ class Source:
             shape = operation.shape(shape)
         return tuple(shape)
 
+    def stored_shape(self, shape):
+        """Shape in the file of a variable of this ``shape``; the inverse of :meth:`shape`."""
+        for operation in reversed(self.operations):
+            shape = operation.stored_shape(shape)
+        return tuple(shape)
 
+
+_INDEX = re.compile(r"\\\{i(:0\d+d)?\\\}")
 _LAYER = re.compile(r"(?<=Transformer-)\d+(?=-)")
 _NUMBER = re.compile(r"\d+")
+_WRAPPERS = re.compile(r"((module|_orig_mod|model|base_model|backbone|network)\.)*")
 
 
 @dataclass(frozen=True)
@@ -60,6 +86,7 @@ class NameMap:
         format: ``"tf"`` or ``"torch"``.
         rows: our variable path -> :class:`Source`; ``{i}`` stands for the layer number on both sides.
         root: torch prefix of the base model (``"bert."``), which files saved from the base class lack.
+        other_roots: prefixes that some files have in its place.
         ignore: regular expressions of tensors that carry no parameters of the family: optimizer slots, buffers, tied duplicates.
         optional: regular expressions of our variables that no file has; they keep their initial values.
     """
@@ -67,13 +94,14 @@ class NameMap:
     format: str
     rows: Mapping[str, Source]
     root: str = ""
+    other_roots: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         patterns = {
-            source.name: re.compile(re.escape(source.name).replace(r"\{i\}", r"(\d+)") + "$") for source in self.rows.values()
+            source.name: re.compile(_INDEX.sub(r"(\\d+)", re.escape(source.name)) + "$") for source in self.rows.values()
         }
         object.__setattr__(self, "_patterns", patterns)
 
@@ -84,9 +112,12 @@ class NameMap:
         >>> table.find("Transformer-3-FeedForward/output/bias").name
         'layer_3/output/dense/bias'
         """
-        layer = _LAYER.search(path)
-        row = self.rows.get(_LAYER.sub("{i}", path))
+        layer, row = _LAYER.search(path), self.row(path)
         return None if row is None else row.at(layer and layer[0])
+
+    def row(self, path):
+        """The row for our variable ``path``, with the layer number open, or ``None``."""
+        return self.rows.get(_LAYER.sub("{i}", path))
 
     def keeps_initial_value(self, path):
         """Whether no file is expected to hold our variable ``path``."""
@@ -113,23 +144,28 @@ class NameMap:
         if self.format == "tf":
             return {re.sub(r":0$", "", name).removeprefix("module/"): name for name in plain}
         result = {}
+        for other in self.other_roots:
+            if any(name.startswith(other) for name in names) and not any(name.startswith(self.root) for name in names):
+                plain = {re.sub(f"^{re.escape(other)}", self.root, name): name for name in names}
+                names = list(plain)
         outer = self._outer_prefix(names)
         bare = not any(name.startswith(outer + self.root) for name in names)
         for name in plain:
             short = name.removeprefix(outer)
             if bare and any(pattern.match(self.root + _modern(short)) for pattern in self._patterns.values()):
                 short = self.root + short
-            result[_modern(short)] = name
+            result[_modern(short)] = plain[name]
         return result
 
     def _outer_prefix(self, names):
-        """What stands before the root in every name of the body, e.g. ``"module."``."""
+        """The wrapper before the root in every name of the body: ``"module."`` of parallel training, ``"model."`` of a trainer."""
         if not self.root:
             return ""
         first = next(iter(self._patterns)).removeprefix(self.root)  # by convention the token table, which every file has
         for name in names:
             if name.endswith(first):
-                return name[: -len(first)].removesuffix(self.root)
+                outer = name[: -len(first)].removesuffix(self.root)
+                return outer if _WRAPPERS.fullmatch(outer) else ""
         return ""
 
     def score(self, names):
@@ -138,14 +174,12 @@ class NameMap:
         Returns:
             ``(score, rows found, rows)``; layer numbers are folded.
         """
-        canonical = [name for name in self.canonical(names) if not self.ignores(name)]
-        folded = {_NUMBER.sub("{i}", name) for name in canonical}
-        rows = {_NUMBER.sub("{i}", name) for name in self._patterns}
+        folded = {_NUMBER.sub("{i}", name) for name in self.canonical(names) if not self.ignores(name)}
+        rows = {_NUMBER.sub("{i}", re.sub(r"\{i(:0\d+d)?\}", "{i}", name)) for name in self._patterns}
         found = len(rows & folded)
-        explained = sum(any(pattern.match(name) for pattern in self._patterns.values()) for name in canonical)
-        if not found or not canonical:
-            return 0.0, found, len(rows)
-        recall, precision = found / len(rows), explained / len(canonical)
+        if not found:
+            return 0.0, 0, len(rows)
+        recall, precision = found / len(rows), found / len(folded)
         return 2 * recall * precision / (recall + precision), found, len(rows)
 
 
@@ -179,9 +213,26 @@ class Dialect:
         beta, gamma = (f"{theirs}.bias", f"{theirs}.weight") if self._is_torch else (f"{theirs}/beta", f"{theirs}/gamma")
         return {f"{ours}/beta": Source(beta), f"{ours}/gamma": Source(gamma)}
 
-    def table(self, ours, theirs, vocabulary=False):
-        """An embedding table."""
+    def scale(self, ours, theirs):
+        """A norm with a scale alone."""
+        return {f"{ours}/gamma": Source(f"{theirs}.weight" if self._is_torch else f"{theirs}/gamma")}
+
+    def table(self, ours, theirs, vocabulary=None):
+        """An embedding table; ``vocabulary="rows"`` for that of the tokens."""
         return {f"{ours}/embeddings": Source(f"{theirs}.weight" if self._is_torch else theirs, vocabulary=vocabulary)}
+
+    def fused(self, ours, theirs, bias=True, axis=0, groups=None):
+        """Several dense layers in one tensor: ``ours`` are their paths in order.
+
+        ``axis`` is that of the outputs in a torch kernel: 0 for ``Linear``, 1 for the ``Conv1D`` of GPT, which is not transposed.
+        """
+        rows = {}
+        operations = () if axis == 1 else (Transpose(),)
+        for index, path in enumerate(ours):
+            rows[f"{path}/kernel"] = Source(f"{theirs}.weight", operations, piece=Piece(index, axis, groups))
+            if bias:
+                rows[f"{path}/bias"] = Source(f"{theirs}.bias", piece=Piece(index, 0, groups))
+        return rows
 
 
 TF = Dialect("tf")

@@ -7,76 +7,92 @@ factorised models, UER.
 from dataclasses import replace
 
 from keras_su.errors import KerasSuError
+from keras_su.models.families.common import CONDITIONAL, POSITION_BUFFERS, TF_SLOTS, read_frame, read_position_ids
 from keras_su.models.heads import MaskedLM, Pool
 from keras_su.models.parts import FeedForward, SelfAttention
 from keras_su.models.registry import register_family
-from keras_su.models.spec import Condition, Embeddings, Initializer, Learned, Norm, Spec, post_norm
+from keras_su.models.spec import Embeddings, Learned, Norm, Spec, post_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Source
-from keras_su.weights.transforms import Transpose
-
-POSITION_IDS = {False: None, True: "input", "padding_on_left": "left_padded"}
-"""Where position ids come from: counted, a model input, or counted without the padding in front."""
+from keras_su.weights.transforms import SkipRows, Transpose
 
 
 def bert(config):
     """The architecture that a configuration (Google, Hugging Face or bert4keras keys) describes."""
+    return encoder(config)
+
+
+def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, heads=True, **embeddings):
+    """A post-norm encoder; the relatives of BERT differ in the arguments.
+
+    Args:
+        config: the configuration.
+        epsilon: of the norms in the blocks, where the configuration does not say.
+        learned: whether there are absolute positions.
+        position: positions inside attention.
+        offset: of the absolute positions.
+        heads: whether there are the heads of BERT.
+        **embeddings: further fields of :class:`~keras_su.models.spec.Embeddings`.
+    """
     hidden_size = config.read("hidden_size")
-    heads = config.read("num_attention_heads")
+    num_heads = config.read("num_attention_heads")
     dropout = config.read("dropout_rate", "hidden_dropout_prob", default=0.0)
-    norm = Norm(epsilon=config.read("layer_norm_eps", default=1e-12))
+    norm, outer_norm = read_norms(config, epsilon)
     activation = config.read("hidden_act", default="gelu")
     attention = SelfAttention(
-        heads=heads,
-        head_size=config.read_head_size(hidden_size, heads),
-        key_size=config.read("attention_key_size", default=None),
+        heads=num_heads,
+        head_size=config.read_head_size(hidden_size, num_heads),
+        key_size=config.read_own("attention_key_size", default=None),
         dropout=config.read("attention_dropout_rate", "attention_probs_dropout_prob", default=0.0),
-        residual_scores=config.read("residual_attention_scores", default=False),
+        residual_scores=config.read_own("residual_attention_scores", default=False),
+        position=position,
     )
-    feed_forward = FeedForward(units=config.read("intermediate_size"), activation=activation)
-    embeddings = Embeddings(
-        size=config.read("embedding_size", default=hidden_size),
-        segments=config.read("segment_vocab_size", "type_vocab_size", default=2),
-        position=Learned(
-            length=config.read("max_position", "max_position_embeddings", default=512),
-            hierarchical=config.read("hierarchical_position", default=None),
-        ),
-        position_ids=config.read_choice("custom_position_ids", POSITION_IDS, default=False),
-        norm=norm,
-        dropout=dropout,
-        segments_share_tokens=config.read("shared_segment_embeddings", default=False),
-    )
+    fields = {
+        "size": config.read_own("embedding_size", default=hidden_size),
+        "segments": config.read("segment_vocab_size", "type_vocab_size", default=2),
+        "segments_share_tokens": config.read_own("shared_segment_embeddings", default=False),
+        "position_ids": read_position_ids(config),
+        "norm": outer_norm,
+        "dropout": dropout,
+    }
+    length = config.read("max_position", "max_position_embeddings", default=512)
+    if learned:
+        hierarchical = config.read_own("hierarchical_position", default=None)
+        fields["position"] = Learned(length=length, hierarchical=hierarchical, offset=offset)
     return Spec(
-        vocab_size=config.read("vocab_size"),
+        **read_frame(config),
         hidden_size=hidden_size,
         num_layers=config.read("num_hidden_layers"),
-        embeddings=embeddings,
-        block=post_norm(norm, attention, feed_forward, dropout=dropout),
-        heads=bert_heads(config, activation, norm),
-        condition=Condition(
-            hidden_size=config.read("layer_norm_cond_hidden_size", default=None),
-            hidden_act=config.read("layer_norm_cond_hidden_act", default="linear"),
-        ),
-        initializer=Initializer(stddev=config.read("initializer_range", default=0.02)),
-        sequence_length=config.read("sequence_length", default=None),
+        embeddings=Embeddings(**{**fields, **embeddings}),
+        block=post_norm(norm, attention, FeedForward(units=config.read("intermediate_size"), activation=activation), dropout=dropout),
+        heads=encoder_heads(config, activation, outer_norm) if heads else (),
     )
 
 
-def bert_heads(config, activation, norm):
+def read_norms(config, epsilon):
+    """The norm of the blocks, and that of embeddings and heads, which bert4keras always gives the epsilon 1e-12.
+
+    Files of transformers name one epsilon for both, by default 1e-12.
+    """
+    given = config.read_option("layer_norm_eps", default=1e-12 if config.is_hugging_face else None)
+    config.note(layer_norm_eps=given or epsilon)
+    return Norm(epsilon=given or epsilon), Norm(epsilon=given or 1e-12)
+
+
+def encoder_heads(config, activation, norm, **fields):
     """Heads in bert4keras' order: pool or next sentence, then masked language model."""
-    pool = config.read("with_pool", default=False)
-    next_sentence = config.read("with_nsp", default=False)
-    language_model = config.read("with_mlm", default=False) or config.application != "encoder"
+    pool = config.read_option("with_pool", default=False)
+    next_sentence = config.read_option("with_nsp", default=False)
+    language_model = config.read_option("with_mlm", default=False) or config.application != "encoder"
     heads = []
     if pool or next_sentence:
         heads.append(Pool(activation="tanh" if pool in (True, False) else pool, next_sentence=bool(next_sentence)))
     if language_model:
-        heads.append(
-            MaskedLM(activation="softmax" if language_model is True else language_model, hidden_act=activation, norm=norm)
-        )
+        output = "softmax" if language_model is True else language_model
+        heads.append(MaskedLM(activation=output, hidden_act=activation, norm=norm, **fields))
     return tuple(heads)
 
 
-def rows(dialect, body, layer, heads):
+def rows(dialect, body, layer, heads, mapping="encoder embedding_hidden_mapping_in"):
     """The name table of BERT. TF and torch files use the same words, with another separator.
 
     Args:
@@ -84,17 +100,18 @@ def rows(dialect, body, layer, heads):
         body: prefix of the base model, ``"bert/"`` or ``"bert."``.
         layer: pattern of a block, ``"layer_{i}"`` or ``"layer.{i}"``.
         heads: rows of the heads that are spelled differently.
+        mapping: words for the mapping of factorised embeddings.
     """
     dot = "." if dialect is TORCH else "/"
     join = lambda *words: dot.join(words)  # noqa: E731
     block = join(body + "encoder", layer)
     attention, feed_forward = "Transformer-{i}-MultiHeadSelfAttention", "Transformer-{i}-FeedForward"
     return {
-        **dialect.table("Embedding-Token", body + join("embeddings", "word_embeddings"), vocabulary=True),
+        **dialect.table("Embedding-Token", body + join("embeddings", "word_embeddings"), vocabulary="rows"),
         **dialect.table("Embedding-Segment", body + join("embeddings", "token_type_embeddings")),
         **dialect.table("Embedding-Position", body + join("embeddings", "position_embeddings")),
         **dialect.norm("Embedding-Norm", body + join("embeddings", "LayerNorm")),
-        **dialect.dense("Embedding-Mapping", body + join("encoder", "embedding_hidden_mapping_in")),
+        **dialect.dense("Embedding-Mapping", body + join(*mapping.split())),
         **dialect.dense(f"{attention}/query", join(block, "attention", "self", "query")),
         **dialect.dense(f"{attention}/key", join(block, "attention", "self", "key")),
         **dialect.dense(f"{attention}/value", join(block, "attention", "self", "value")),
@@ -110,100 +127,89 @@ def rows(dialect, body, layer, heads):
     }
 
 
-CONDITIONAL = (r".*/(hidden|beta|gamma)_dense/kernel",)
-"""Conditional norms start as unconditional ones; no public checkpoint holds their dense layers."""
+TF_HEADS = {
+    "NSP-Proba/kernel": Source("cls/seq_relationship/output_weights", (Transpose(),)),
+    "NSP-Proba/bias": Source("cls/seq_relationship/output_bias"),
+    "MLM-Bias/beta": Source("cls/predictions/output_bias", vocabulary="rows"),
+}
 
-TF_SLOTS = (
-    r"(^|/)global_step$",
-    r"/(adam|lamb|lars)_[mv]$",
-    r"AdamWeightDecayOptimizer",
-    r"/Adam(_1)?$",
-    r"(^|/)beta[12]_power$",
-    r"^signal_early_stopping",
-    r"^_CHECKPOINTABLE_OBJECT_GRAPH$",
-)
-"""What optimizers leave in TF checkpoints."""
+TORCH_HEADS = {
+    **TORCH.dense("NSP-Proba", "cls.seq_relationship"),
+    "MLM-Bias/beta": Source("cls.predictions.bias", vocabulary="rows"),
+}
 
-TORCH_BUFFERS = (r"(^|\.)embeddings\.(position_ids|token_type_ids)$", r"^cls\.predictions\.decoder\.(weight|bias)$")
+TORCH_BUFFERS = (*POSITION_BUFFERS, r"^cls\.predictions\.decoder\.(weight|bias)$")
 """Buffers, and the tied duplicates of the token table and of the output bias."""
 
-BERT_TF = NameMap(
-    "tf",
-    rows(TF, "bert/", "layer_{i}", {
-        "NSP-Proba/kernel": Source("cls/seq_relationship/output_weights", (Transpose(),)),
-        "NSP-Proba/bias": Source("cls/seq_relationship/output_bias"),
-        "MLM-Bias/beta": Source("cls/predictions/output_bias", vocabulary=True),
-    }),
-    ignore=TF_SLOTS,
-    optional=CONDITIONAL,
-)  # fmt: skip
+BERT_TF = NameMap("tf", rows(TF, "bert/", "layer_{i}", TF_HEADS), ignore=TF_SLOTS, optional=CONDITIONAL)
 
 BERT_TF_KERAS = replace(
     BERT_TF,
     rows={
         **BERT_TF.rows,
         **TF.dense("NSP-Proba", "cls/seq_relationship"),
-        "MLM-Bias/beta": Source("cls/predictions/bias", vocabulary=True),
+        "MLM-Bias/beta": Source("cls/predictions/bias", vocabulary="rows"),
     },
 )
 """The ``tf_model.h5`` files of transformers: Google's names but for two heads."""
 
-BERT_TORCH = NameMap(
+
+def torch_map(body, heads=TORCH_HEADS, other_roots=(), ignore=(), without=(), **names):
+    """The Hugging Face table of a relative of BERT: another prefix, other heads, some rows missing (by their beginning)."""
+    table = rows(TORCH, body, "layer.{i}", heads, **names)
+    table = {path: source for path, source in table.items() if not path.startswith(tuple(without))}
+    ignore = (*TORCH_BUFFERS, *ignore)
+    return NameMap("torch", table, root=body, other_roots=other_roots, ignore=ignore, optional=CONDITIONAL)
+
+
+def without_rows(name_map, *paths):
+    """A table without the rows whose paths begin in one of these ways."""
+    return replace(name_map, rows={path: source for path, source in name_map.rows.items() if not path.startswith(paths)})
+
+
+BERT_TORCH = torch_map("bert.")
+
+_UER_BLOCK, _UER_ATTENTION = "encoder.transformer.{i}", "Transformer-{i}-MultiHeadSelfAttention"
+UER = NameMap(
     "torch",
-    rows(TORCH, "bert.", "layer.{i}", {
-        **TORCH.dense("NSP-Proba", "cls.seq_relationship"),
-        "MLM-Bias/beta": Source("cls.predictions.bias", vocabulary=True),
-    }),
-    root="bert.",
-    ignore=TORCH_BUFFERS,
+    {
+        **TORCH.table("Embedding-Token", "embedding.word_embedding", vocabulary="rows"),
+        "Embedding-Segment/embeddings": Source("embedding.segment_embedding.weight", (SkipRows(1),)),
+        **TORCH.table("Embedding-Position", "embedding.position_embedding"),
+        **TORCH.norm("Embedding-Norm", "embedding.layer_norm"),
+        **TORCH.dense(f"{_UER_ATTENTION}/query", f"{_UER_BLOCK}.self_attn.linear_layers.0"),
+        **TORCH.dense(f"{_UER_ATTENTION}/key", f"{_UER_BLOCK}.self_attn.linear_layers.1"),
+        **TORCH.dense(f"{_UER_ATTENTION}/value", f"{_UER_BLOCK}.self_attn.linear_layers.2"),
+        **TORCH.dense(f"{_UER_ATTENTION}/output", f"{_UER_BLOCK}.self_attn.final_linear"),
+        **TORCH.norm(f"{_UER_ATTENTION}-Norm", f"{_UER_BLOCK}.layer_norm_1"),
+        **TORCH.dense("Transformer-{i}-FeedForward/input_0", f"{_UER_BLOCK}.feed_forward.linear_1"),
+        **TORCH.dense("Transformer-{i}-FeedForward/output", f"{_UER_BLOCK}.feed_forward.linear_2"),
+        **TORCH.norm("Transformer-{i}-FeedForward-Norm", f"{_UER_BLOCK}.layer_norm_2"),
+        **TORCH.dense("Pooler-Dense", "target.nsp_linear_1"),
+        **TORCH.dense("NSP-Proba", "target.nsp_linear_2"),
+        **TORCH.dense("MLM-Dense", "target.mlm_linear_1"),
+        **TORCH.norm("MLM-Norm", "target.layer_norm"),
+        "MLM-Bias/beta": Source("target.mlm_linear_2.bias", vocabulary="rows"),
+    },
+    ignore=(r"^target\.mlm_linear_2\.weight$",),
     optional=CONDITIONAL,
-)  # fmt: skip
+)
+"""Checkpoints of UER-py before their conversion: segments counted from 1, row 0 is padding."""
 
 
-def hugging_face_config(spec):
-    """The entries of ``config.json`` that describe a BERT to transformers.
-
-    Raises:
-        KerasSuError: the model has something that transformers' BERT does not.
-    """
-    attention, feed_forward = (residual.part for residual in spec.block_at(0).residuals)
-    beyond = {
-        "attention_head_size": attention.heads * attention.head_size != spec.hidden_size,
-        "attention_key_size": attention.key_size not in (None, attention.head_size),
-        "embedding_size": spec.embeddings.size != spec.hidden_size,
-        "hierarchical_position": bool(spec.embeddings.position.hierarchical),
-        "residual_attention_scores": attention.residual_scores,
-        "segment_vocab_size=0": not spec.embeddings.segments,
-    }
-    if any(beyond.values()):
-        named = ", ".join(name for name, used in beyond.items() if used)
-        raise KerasSuError(
-            f"A Hugging Face BERT cannot express {named}. Save the model as a TF checkpoint or a .keras file instead."
-        )
-    return {
-        "model_type": "bert",
-        "architectures": ["BertForPreTraining" if spec.heads else "BertModel"],
-        "vocab_size": spec.vocab_size,
-        "hidden_size": spec.hidden_size,
-        "num_hidden_layers": spec.num_layers,
-        "num_attention_heads": attention.heads,
-        "intermediate_size": feed_forward.units,
-        "hidden_act": feed_forward.activation,
-        "hidden_dropout_prob": spec.embeddings.dropout,
-        "attention_probs_dropout_prob": attention.dropout,
-        "max_position_embeddings": spec.embeddings.position.length,
-        "type_vocab_size": spec.embeddings.segments,
-        "layer_norm_eps": spec.embeddings.norm.epsilon,
-        "initializer_range": spec.initializer.stddev,
-        "pad_token_id": 0,
-    }
+def export(entries, spec):
+    """Refuse what a Hugging Face BERT cannot hold."""
+    if not spec.embeddings.segments:
+        raise KerasSuError("A Hugging Face BERT cannot be without segments. Save the model as a TF checkpoint or a .keras file.")
+    return {**entries, "pad_token_id": 0}
 
 
 register_family(
     "bert",
     spec=bert,
-    maps=(BERT_TF, BERT_TORCH, BERT_TF_KERAS),
+    maps=(BERT_TF, BERT_TORCH, BERT_TF_KERAS, UER),
     aliases=("roberta",),  # bert4keras' name for the Chinese RoBERTa-wwm, which is a BERT
     model_types=("bert",),
-    config=hugging_face_config,
+    classes=("BertModel", "BertForPreTraining"),
+    export=export,
 )
