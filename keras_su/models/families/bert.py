@@ -21,7 +21,7 @@ def bert(config):
     return encoder(config)
 
 
-def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, heads=True, **embeddings):
+def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, heads=True, embedding_size=None, **embeddings):
     """A post-norm encoder; the relatives of BERT differ in the arguments.
 
     Args:
@@ -31,6 +31,8 @@ def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, hea
         position: positions inside attention.
         offset: of the absolute positions.
         heads: whether there are the heads of BERT.
+        embedding_size: width of the tables where Hugging Face files may state one; other families cannot export another than the
+            hidden size.
         **embeddings: further fields of :class:`~keras_su.models.spec.Embeddings`.
     """
     hidden_size = config.read("hidden_size")
@@ -47,7 +49,7 @@ def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, hea
         position=position,
     )
     fields = {
-        "size": config.read_own("embedding_size", default=hidden_size),
+        "size": embedding_size or config.read_own("embedding_size", default=hidden_size),
         "segments": config.read("segment_vocab_size", "type_vocab_size", default=2),
         "segments_share_tokens": config.read_own("shared_segment_embeddings", default=False),
         "position_ids": read_position_ids(config),
