@@ -1,0 +1,73 @@
+"""Why a tensor of the source is not in the target."""
+
+import re
+
+import numpy as np
+
+_SLOTS = re.compile(
+    r"(?i)(^|[/.])(global_step|beta[12]_power|signal_early_stopping\w*|save_counter|_CHECKPOINTABLE_OBJECT_GRAPH)\b"
+    r"|/(adam|lamb|lars|adafactor)?_?[mv]$|/Adam(_\d+)?$|_slot_v\w*$|AdamWeightDecay|optimizer|\bexp_avg"
+)
+_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|embed_positions|rotary|num_batches_tracked)")
+
+
+def explain(reader, name_map, canonical, used, family, incomplete):
+    """The reason for every tensor that is not carried over.
+
+    Args:
+        reader: the open source.
+        name_map: its name table.
+        canonical: the table's spelling -> name in the file.
+        used: names in the file that are carried over.
+        family: the model family.
+        incomplete: heads of which the file has only a part, with what is missing.
+
+    Returns:
+        dictionary name in the file -> reason.
+    """
+    shapes = {}
+    for name in used:
+        shapes.setdefault(tuple(reader.shape(name)), []).append(name)
+    reasons = {}
+    for spelled, name in canonical.items():
+        if name in used:
+            continue
+        if _SLOTS.search(spelled):
+            reasons[name] = "optimizer slot or step counter"
+        elif (twin := _twin(reader, name, shapes)) is not None:
+            reasons[name] = f"tied duplicate of {twin}"
+        elif name_map.ignores(spelled):
+            reasons[name] = "buffer, computed anew" if _BUFFERS.search(spelled) else "carries no parameters of the family"
+        else:
+            reasons[name] = _place(spelled, name_map, family, incomplete)
+    known = set(canonical.values())
+    for name in reader.names():
+        if name not in known:
+            reasons[name] = "second spelling of a tensor that is carried over"
+    return reasons
+
+
+def _twin(reader, name, shapes):
+    """A tensor that is carried over and has the same numbers. Constant ones, such as fresh biases, agree by chance."""
+    candidates = shapes.get(tuple(reader.shape(name)), [])
+    if not candidates:
+        return None
+    rows = [0] if reader.shape(name) else None
+    first = reader.read(name, rows=rows)
+    for candidate in candidates:
+        if np.array_equal(first, reader.read(candidate, rows=rows)):
+            whole = reader.read(name)
+            if whole.size > 1 and np.ptp(whole.astype("float32")) > 0 and np.array_equal(whole, reader.read(candidate)):
+                return candidate
+    return None
+
+
+def _place(spelled, name_map, family, incomplete):
+    for path, source in name_map.rows.items():
+        pattern = re.compile(re.sub(r"\\\{i(?::0\\?\d+d)?\\\}", r"\\d+", re.escape(source.name)) + "$")
+        if pattern.match(spelled):
+            layer = path.split("/")[0]
+            if incomplete:
+                return f"for {layer}, of a head that is not complete in the source"
+            return f"for {layer}, which this model does not have"
+    return f"unknown to family {family.name!r}"
