@@ -508,4 +508,4 @@ def _rounded(number, most=None):
 def _bar(total, progress):
     from tqdm import tqdm
 
-    return tqdm(desc="Encoding", total=total, unit="text", disable=None if progress else True)
+    return tqdm(desc="Encoding", total=total, unit="text", disable=not progress)
