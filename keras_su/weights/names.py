@@ -200,10 +200,11 @@ class Dialect:
     def _is_torch(self):
         return self.format == "torch"
 
-    def dense(self, ours, theirs, bias=True):
-        """A dense layer."""
+    def dense(self, ours, theirs, bias=True, transposed=True):
+        """A dense layer; ``transposed=False`` for the ``Conv1D`` of GPT, whose kernels torch keeps as Keras does."""
         if self._is_torch:
-            rows = {f"{ours}/kernel": Source(f"{theirs}.weight", (Transpose(),)), f"{ours}/bias": Source(f"{theirs}.bias")}
+            operations = (Transpose(),) if transposed else ()
+            rows = {f"{ours}/kernel": Source(f"{theirs}.weight", operations), f"{ours}/bias": Source(f"{theirs}.bias")}
         else:
             rows = {f"{ours}/kernel": Source(f"{theirs}/kernel"), f"{ours}/bias": Source(f"{theirs}/bias")}
         return rows if bias else {f"{ours}/kernel": rows[f"{ours}/kernel"]}
