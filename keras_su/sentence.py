@@ -1,6 +1,5 @@
 """Texts to vectors: models in the folder layout of sentence-transformers."""
 
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -8,36 +7,26 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_su.errors import KerasSuError, bad_value, listing, nearest, unknown_name
+from keras_su import hub
+from keras_su.errors import KerasSuError, bad_value, listing, unknown_name
 from keras_su.layers import AttentionMask, Pooling
 from keras_su.models import build_transformer_model
 from keras_su.models.spec import Spec
-from keras_su.tokenizers import JsonTokenizer, SpTokenizer, Tokenizer
-from keras_su.weights import open_checkpoint
+from keras_su.sentence_folder import (
+    dense_layer,
+    find_tokenizer,
+    length_limit,
+    pooling_mode,
+    read_json,
+    read_modules,
+    sentence_config,
+)
 
 BGE_ZH_QUERY = "为这个句子生成表示以用于检索相关文章："
 """What stands before a query (not before a document) for BAAI/bge-*-zh; their folders do not say it."""
 
-MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
-# The switches in the configuration of a Pooling module, and the values of its single setting in newer files.
-_POOLING = {
-    "cls_token": "cls",
-    "max_tokens": "max",
-    "mean_tokens": "mean",
-    "mean_sqrt_len_tokens": "mean_sqrt_len",
-    "weightedmean_tokens": "weighted_mean",
-    "lasttoken": "last",
-}
-_ACTIVATIONS = {
-    "Identity": "linear",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "Sigmoid": "sigmoid",
-    "SiLU": "silu",
-    "GELU": "gelu",
-}
 _MASK = "Sentence-Mask"
 
 
@@ -115,7 +104,8 @@ class SentenceEncoder:
         """Read a folder as sentence-transformers writes it: ``modules.json`` with Transformer, Pooling, Dense, Normalize.
 
         Args:
-            folder: the folder. Without ``modules.json`` it is read as a plain model, and ``pooling`` should be given.
+            folder: the folder, or an address such as ``"hf://BAAI/bge-small-zh-v1.5"`` (see :mod:`keras_su.hub`). Without
+                ``modules.json`` it is read as a plain model, and ``pooling`` should be given.
             pooling: mode or modes of :class:`~keras_su.layers.Pooling` instead of what the folder says.
             normalize: ``True`` or ``False``: whether vectors get length 1, instead of what the folder says.
             max_length: most tokens of a text, instead of what the folder says.
@@ -134,8 +124,8 @@ class SentenceEncoder:
             vectors = encoder.encode(["今天天气很好", "天气不错"])
             ```
         """
-        folder = Path(folder)
-        modules = _read_modules(folder)
+        folder = Path(hub.resolve(folder))
+        modules = read_modules(folder)
         if modules is None:
             modules = [("Transformer", folder), ("Pooling", None)]
             if pooling is None:
@@ -148,20 +138,20 @@ class SentenceEncoder:
         if normalize is not None:
             modules = [module for module in modules if module[0] != "Normalize"] + [("Normalize", None)] * bool(normalize)
         body = modules[0][1]
-        config = _read_json(body / "config.json") if (body / "config.json").is_file() else {}
-        said = _sentence_config(body)
-        tokenizer = tokenizer or _find_tokenizer([body, folder], config)
+        config = read_json(body / "config.json") if (body / "config.json").is_file() else {}
+        said = sentence_config(body)
+        tokenizer = tokenizer or find_tokenizer([body, folder], config)
         pad_id = _padding(tokenizer, config.get("vocab_size", 0))
         edit = options.pop("edit", None) or (lambda spec: spec)
         options["edit"] = lambda spec: _with_padding(edit(spec), pad_id)
         handle = build_transformer_model(str(body), model=model, return_keras_model=False, **options)
         network = _network(handle, modules[1:], pooling, pad_id, options.get("dtype"))
 
-        settings = _read_json(folder / "config_sentence_transformers.json", optional=True)
+        settings = read_json(folder / "config_sentence_transformers.json", optional=True)
         return cls(
             network,
             tokenizer,
-            max_length=_length_limit(handle.spec, said, config, body) if max_length is None else max_length,
+            max_length=length_limit(handle.spec, said, config, body) if max_length is None else max_length,
             do_lower_case=bool(said.get("do_lower_case")),
             prompts={**(settings.get("prompts") or {}), **(prompts or {})},
             default_prompt=settings.get("default_prompt_name"),
@@ -289,7 +279,7 @@ class SentenceEncoder:
 
 def _with_padding(spec, pad_id):
     """The specification with another id of padding: a file may name one that stands in texts, too, or none."""
-    if not isinstance(spec, Spec) or getattr(spec.embeddings, "pad_id", 0) == pad_id:
+    if not isinstance(spec, Spec) or spec.embeddings.pad_id == pad_id:
         return spec
     return replace(spec, embeddings=replace(spec.embeddings, pad_id=pad_id))
 
@@ -308,10 +298,10 @@ def _network(handle, modules, pooling, pad_id, dtype):
     names = _numbered([f"Sentence-{kind}" for kind, _ in modules])
     for name, (kind, path) in zip(names, modules):
         if kind == "Pooling":
-            mode = _pooling_mode(path, x.shape[-1]) if pooling is None else pooling
+            mode = pooling_mode(path, x.shape[-1]) if pooling is None else pooling
             x = Pooling(mode, name=name, dtype=dtype)([x, mask])
         elif kind == "Dense":
-            x = _dense(path, x, name, dtype)
+            x = dense_layer(path, x, name, dtype)
         else:
             x = keras.layers.UnitNormalization(name=name, dtype="float32")(x)
     return keras.Model(handle.inputs, x, name="sentence_encoder")
@@ -320,152 +310,6 @@ def _network(handle, modules, pooling, pad_id, dtype):
 def _numbered(names):
     """Names of which the second of the same gets ``-1``, the third ``-2``."""
     return [name if not names[:place].count(name) else f"{name}-{names[:place].count(name)}" for place, name in enumerate(names)]
-
-
-def _dense(folder, x, name, dtype):
-    config = _read_json(folder / "config.json")
-    function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).split(".")[-1]
-    if function not in _ACTIVATIONS:
-        raise unknown_name(f"activation_function in {str(folder / 'config.json')!r}", function, _ACTIVATIONS)
-    if config.get("in_features") != x.shape[-1]:
-        raise KerasSuError(
-            f"{str(folder / 'config.json')!r} says in_features={config.get('in_features')}, but the vectors before it have "
-            f"{x.shape[-1]} entries."
-        )
-    bias = config.get("bias", True)
-    layer = keras.layers.Dense(config["out_features"], activation=_ACTIVATIONS[function], use_bias=bias, name=name, dtype=dtype)
-    y = layer(x)
-    wanted = ["linear.weight", "linear.bias"][: 1 + bool(bias)]
-    with open_checkpoint(folder) as reader:
-        if sorted(reader.names()) != sorted(wanted):
-            raise KerasSuError(f"The weights in {str(folder)!r} are {listing(reader.names())}, expected {listing(wanted)}.")
-        weights = [np.asarray(reader.read(tensor), "float32") for tensor in wanted]
-    layer.set_weights([weights[0].T, *weights[1:]])
-    return y
-
-
-def _pooling_mode(folder, width):
-    path = folder / "config.json"
-    config = _read_json(path)
-    if config.get("word_embedding_dimension", width) != width:
-        raise KerasSuError(
-            f"{str(path)!r} says word_embedding_dimension={config['word_embedding_dimension']}, but the model's width is {width}."
-        )
-    if config.get("include_prompt") is False:
-        raise KerasSuError(f"{str(path)!r} says include_prompt=false: leaving a prompt out of the pooling is not computed here.")
-    said = config.get("pooling_mode")
-    said = [said] if isinstance(said, str) else said or []
-    said = [
-        key.removeprefix("pooling_mode_") for key, value in config.items() if key.startswith("pooling_mode_") and value
-    ] + said
-    modes = []
-    for key in said:
-        names = {**_POOLING, **{short.removesuffix("_tokens").removesuffix("_token"): mode for short, mode in _POOLING.items()}}
-        if key not in names:
-            raise unknown_name(f"pooling in {str(path)!r}", key, names)
-        modes.append(names[key])
-    if not modes:
-        raise KerasSuError(f"{str(path)!r} switches no pooling on. It has: {listing(config)}.")
-    return modes[0] if len(modes) == 1 else modes
-
-
-# ---- the folder
-
-
-def _read_json(path, optional=False):
-    """The object in a JSON file; for an optional file that is not there an empty one."""
-    if not path.is_file():
-        if optional:
-            return {}
-        beside = sorted(other.name for other in path.parent.iterdir()) if path.parent.is_dir() else []
-        where = f"The folder has: {listing(beside)}." if beside else f"The folder {path.parent.name!r} is missing or empty."
-        raise KerasSuError(f"There is no file {str(path)!r}. {where}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise KerasSuError(f"{str(path)!r} is not a JSON file: {error}.") from error
-
-
-def _read_modules(folder):
-    """``[(kind, folder), ...]`` as modules.json lists them, checked; ``None`` when the folder has none."""
-    if not folder.is_dir():
-        beside = [other.name for other in folder.parent.iterdir() if other.is_dir()] if folder.parent.is_dir() else []
-        near = nearest(folder.name, beside)
-        raise KerasSuError(f"There is no folder {str(folder)!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
-    path = folder / "modules.json"
-    if not path.is_file():
-        return None
-    modules = []
-    for number, module in enumerate(_read_json(path)):
-        if not isinstance(module, dict) or not isinstance(module.get("type"), str):
-            raise bad_value(f"entry {number} of {str(path)!r}", module, "an object with type and path")
-        kind = module["type"].split(".")[-1]
-        if kind not in MODULES:
-            raise unknown_name(f"module type in {str(path)!r}", module["type"], MODULES)
-        place = folder / (module.get("path") or "")
-        needed = "config.json" if kind in ("Pooling", "Dense") else None
-        if kind != "Normalize" and not (place / needed if needed else place).exists():
-            there = sorted(other.name for other in (place if place.is_dir() else folder).iterdir())
-            raise KerasSuError(
-                f"{str(path)!r} names the module {kind} in {module.get('path')!r}, where there is no "
-                f"{needed or 'folder'}. There is: {listing(there) or 'nothing'}."
-            )
-        modules.append((kind, place))
-    kinds = [kind for kind, _ in modules]
-    if kinds[:2] != ["Transformer", "Pooling"] or {"Transformer", "Pooling"} & set(kinds[2:]):
-        raise bad_value(
-            f"modules in {str(path)!r}", ", ".join(kinds), "Transformer, Pooling, and then any of Dense and Normalize"
-        )
-    return modules
-
-
-def _sentence_config(folder):
-    """The settings in ``sentence_bert_config.json``, whose name changes with the backbone."""
-    found = sorted(folder.glob("sentence_*_config.json"))
-    return _read_json(found[0]) if found else {}
-
-
-def _length_limit(spec, said, config, folder):
-    """Most tokens of a text: what the folder says, and no more than the position table has."""
-    limits = [said.get("max_seq_length")]
-    if limits[0] is None:
-        limits.append(_read_json(folder / "tokenizer_config.json", optional=True).get("model_max_length"))
-        limits.append(config.get("max_position_embeddings"))
-    position = getattr(spec.embeddings, "position", None)
-    if position is not None and not getattr(position, "hierarchical", None):
-        limits.append(position.length - getattr(position, "offset", 0))
-    limits = [int(limit) for limit in limits if limit is not None and 0 < limit < 1e9]  # a huge number means none
-    return min(limits) if limits else None
-
-
-def _find_tokenizer(folders, config):
-    """The tokenizer that lies in the first of some folders that has one."""
-    kind = str(config.get("model_type"))
-    for folder in folders:
-        if (folder / "tokenizer.json").is_file():
-            return JsonTokenizer(folder)
-        if (folder / "vocab.txt").is_file():
-            return Tokenizer(str(folder))
-        pieces = sorted(folder.glob("*.model"))
-        if pieces:
-            return _sentence_piece(pieces[0], kind)
-    files = sorted({path.name for folder in folders for path in folder.iterdir()})
-    raise KerasSuError(
-        f"No tokenizer in {str(folders[0])!r}: expected tokenizer.json, vocab.txt or a SentencePiece *.model, or tokenizer=. "
-        f"There is: {listing(files)}."
-    )
-
-
-def _sentence_piece(path, kind):
-    if kind in ("xlm-roberta", "camembert", "mbart", "m2m_100"):
-        raise KerasSuError(
-            f"{kind} numbers its pieces differently from {path.name}, so {str(path.parent)!r} needs tokenizer.json."
-        )
-    pieces = SpTokenizer(path, token_start=None, token_end=None)
-    for start, end in (("[CLS]", "[SEP]"), ("<s>", None) if kind in ("llama", "mistral", "gemma") else (None, "</s>")):
-        if all(token is None or pieces._knows(token) for token in (start, end)):
-            return SpTokenizer(path, token_start=start, token_end=end)
-    raise KerasSuError(f"{str(path)!r} has neither [CLS] and [SEP] nor </s>. Pass tokenizer=SpTokenizer(..., token_start=, ...).")
 
 
 def _padding(tokenizer, rows):

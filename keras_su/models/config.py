@@ -14,6 +14,8 @@ REQUIRED = object()
 
 # Keys of configuration files that say nothing about the computation of an encoder or decoder.
 _SILENT = {
+    "activation_dropout", "add_bias_logits", "classif_dropout", "decoder_layerdrop", "dense_act_fn", "encoder_layerdrop",
+    "force_bos_token_to_be_generated", "init_std", "initializer_factor", "is_gated_act", "max_window_layers", "seq_length",
     "_commit_hash", "_name_or_path", "_num_labels", "architectures", "author", "auto_map", "bad_words_ids",
     "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "cls_token_id",
     "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample", "dtype", "early_stopping",
@@ -34,6 +36,12 @@ _SILENT = {
 
 # Keys that do change the computation, with the values at which they do not.
 _NEUTRAL = {
+    "add_final_layer_norm": (False,),
+    "normalize_before": (False,),
+    "normalize_embedding": (True,),
+    "pretraining_tp": (1,),
+    "static_position_embeddings": (False,),
+    "use_sliding_window": (False,),
     "add_cross_attention": (False,),
     "cross_attention_hidden_size": (None,),
     "embedding_scale": (None, 1, 1.0),
@@ -133,6 +141,10 @@ class Config:
             )
         return default
 
+    def refuse_export(self, **settings):
+        """Settings with which a Hugging Face file cannot be written."""
+        self._own.update(settings)
+
     def note(self, **settings):
         """Settings to export that follow from others, and were not read under these names."""
         self._settings.update(settings)
@@ -174,7 +186,7 @@ class Config:
         size = self.read_option("attention_head_size", default=None)
         if size is not None:
             if size * heads != hidden_size:
-                self._own["attention_head_size"] = size
+                self.refuse_export(attention_head_size=size)
             return size
         if not isinstance(heads, int) or heads < 1:
             raise bad_value("num_attention_heads", heads, "a positive integer")

@@ -25,6 +25,7 @@ class Family:
             claims are asked before those without.
         classes: names of the Hugging Face classes without and with heads, for exported configurations.
         export: function ``(entries, spec) -> entries`` that completes an exported configuration.
+        part_of: the family whose checkpoints hold this one as a part; such a family is never guessed.
         reason: why an application is refused, for the error.
     """
 
@@ -37,6 +38,7 @@ class Family:
     claims: Callable | None = None
     classes: tuple[str, str] = ("", "")
     export: Callable | None = None
+    part_of: str | None = None
     reason: str = ""
 
     def hugging_face_config(self, config, spec):
@@ -127,5 +129,5 @@ def score(family, names):
 
 def rank_families(names):
     """Families by how well one of their tables explains tensor names: ``[(score, found, rows, family), ...]``, best first."""
-    ranked = [(*score(family, names), family) for family in families()]
+    ranked = [(*score(family, names), family) for family in families() if family.part_of is None]
     return sorted(ranked, key=lambda row: row[0], reverse=True)

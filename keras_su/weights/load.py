@@ -103,16 +103,12 @@ def plan(variables, reader, name_map, rows, report, waive=(), groups=None):
     steps, used = [], set()
     for path, variable in variables.items():
         source = name_map.find(path)
-        if source is None or name_map.keeps_initial_value(path):
-            report.initial.append(path)
-            if source is None and not name_map.keeps_initial_value(path) and not _waived(path, waive):
-                report.missing.append((path, "(this family has no name for it in this kind of file)"))
-            continue
-        if source.name not in canonical:
-            if _waived(path, waive) or _waived(source.name, waive):
+        if source is None or source.name not in canonical:
+            theirs = "(this family has no name for it in this kind of file)" if source is None else source.name
+            if name_map.keeps_initial_value(path) or _waived(path, waive) or _waived(theirs, waive):
                 report.initial.append(path)
             else:
-                report.missing.append((path, source.name))
+                report.missing.append((path, theirs))
             continue
         name = canonical[source.name]
         used.add(source.name)

@@ -88,7 +88,8 @@ class NameMap:
         root: torch prefix of the base model (``"bert."``), which files saved from the base class lack.
         other_roots: prefixes that some files have in its place.
         ignore: regular expressions of tensors that carry no parameters of the family: optimizer slots, buffers, tied duplicates.
-        optional: regular expressions of our variables that no file has; they keep their initial values.
+        optional: regular expressions of our variables that files may lack; they then keep their initial values.
+        aliases: further name of a tensor in torch files -> its name here; of tied tensors a file may keep any one.
     """
 
     format: str
@@ -97,6 +98,7 @@ class NameMap:
     other_roots: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
     _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -120,12 +122,12 @@ class NameMap:
         return self.rows.get(_LAYER.sub("{i}", path))
 
     def keeps_initial_value(self, path):
-        """Whether no file is expected to hold our variable ``path``."""
+        """Whether a file may lack our variable ``path``."""
         return any(re.fullmatch(pattern, path) for pattern in self.optional)
 
     def knows(self, name):
         """Whether the (canonical) tensor ``name`` has a place in this family, used by a particular model or not."""
-        return any(pattern.match(name) for pattern in self._patterns.values()) or self.ignores(name)
+        return name in self.aliases or any(p.match(name) for p in self._patterns.values()) or self.ignores(name)
 
     def ignores(self, name):
         """Whether the tensor ``name`` carries no parameters of the family."""
@@ -155,6 +157,9 @@ class NameMap:
             if bare and any(pattern.match(self.root + _modern(short)) for pattern in self._patterns.values()):
                 short = self.root + short
             result[_modern(short)] = plain[name]
+        for other, own in self.aliases.items():
+            if own not in result and other in result:
+                result[own] = result.pop(other)
         return result
 
     def _outer_prefix(self, names):
@@ -174,7 +179,7 @@ class NameMap:
         Returns:
             ``(score, rows found, rows)``; layer numbers are folded.
         """
-        folded = {_NUMBER.sub("{i}", name) for name in self.canonical(names) if not self.ignores(name)}
+        folded = {_NUMBER.sub("{i}", name) for name in self.canonical(names) if name not in self.aliases and not self.ignores(name)}
         rows = {_NUMBER.sub("{i}", re.sub(r"\{i(:0\d+d)?\}", "{i}", name)) for name in self._patterns}
         found = len(rows & folded)
         if not found:
