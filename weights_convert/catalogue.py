@@ -7,9 +7,10 @@ from keras_su.models.registry import families
 from weights_convert.convert import formats_of
 
 VERIFIED = {
-    "golden": "outputs of a small checkpoint of the same layout equal those of an independent implementation",
-    "real weights": "the published file itself was loaded and compared",
-    "layout only": "configuration and tensor names agree with what is published; the file itself was not run",
+    "golden": "outputs of a small random checkpoint of the same family equal those of an independent implementation; "
+    "the published file itself was not run",
+    "real weights": "outputs of the published file itself equal those of an independent implementation",
+    "layout only": "the tables follow the published tensor names; no outputs were compared",
 }
 """What the last column means."""
 
@@ -41,7 +42,7 @@ def markdown():
         "Made by `python -m weights_convert --list --markdown` from `weights_convert/checkpoints.json`; do not edit this page.",
         "",
         "What `build_transformer_model` and `python -m weights_convert` take as they are published. T is a TensorFlow",
-        "checkpoint, B a PyTorch `.bin`, S safetensors, H a Keras `.h5` of transformers. Other files with the same layout load, too.",
+        "checkpoint, B a PyTorch `.bin`, S safetensors, H a `tf_model.h5`. Other files of the same layout load, too.",
         "",
         "The last column says what was checked, and no more:",
         "",

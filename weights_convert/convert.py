@@ -131,6 +131,7 @@ class Conversion:
             if request.format not in formats_of(self.family):
                 possible = listing(formats_of(self.family))
                 raise KerasSuError(f"Model {self.family.name!r} cannot be written as {request.format!r}. Possible: {possible}.")
+            self.target_map = next((m for m in self.family.maps if m.format == FORMATS[request.format]), None)
             names = reader.names()
             self.report.source_tensors = len(names)
             self.report.source_bytes = sum(int(np.prod(reader.shape(n))) * reader.dtype(n).itemsize for n in names)
@@ -140,14 +141,14 @@ class Conversion:
             self._check_has_map()
             self.name_map = choose_map(reader, self.family.maps)
             self.canonical = self.name_map.canonical(names)
-            self.settings, self.report.incomplete = find_heads(
-                self.family, self.values, request.settings, self._has_tensor, reader
+            self.settings, skipped = find_heads(
+                self.family, self.values, request.settings, self._has_tensor, self._has_place, reader
             )
             drawn = sketch(self.family, self.values, self.settings, reader)
             self.sources = {path: row.name for path in drawn.handle.variables() if (row := self.name_map.find(path)) is not None}
             used = [self.canonical[name] for name in self.sources.values() if name in self.canonical]
             self.source_dtypes = {name: reader.dtype(name).name for name in used}
-            self.report.dropped = explain(reader, self.name_map, self.canonical, set(used), self.family, self.report.incomplete)
+            self.report.dropped = explain(reader, self.name_map, self.canonical, set(used), self.family, skipped)
         self.checkpoint = source.weights
 
     def _find_family(self, reader):
@@ -159,6 +160,9 @@ class Conversion:
     def _has_tensor(self, path):
         row = self.name_map.find(path)
         return self.name_map.keeps_initial_value(path) or (row is not None and row.name in self.canonical)
+
+    def _has_place(self, path):
+        return self.target_map is None or self.target_map.find(path) is not None
 
     def _check_has_map(self):
         if not self.family.maps:
@@ -172,7 +176,7 @@ class Conversion:
         else:
             names = _layer_names(self.source.weights)
             present = lambda path: names is None or path.split("/")[0] in names  # noqa: E731
-            self.settings, self.report.incomplete = find_heads(self.family, self.values, self.request.settings, present)
+            self.settings, _ = find_heads(self.family, self.values, self.request.settings, present, self._has_place)
 
     def _load(self):
         """Build the model and fill it."""
@@ -224,13 +228,11 @@ class Conversion:
 
     def _describe_names(self):
         """Fill the report: which tensor becomes which."""
-        dialect = FORMATS[self.request.format]
         self.report.family, self.report.settings = self.family.name, dict(self.settings)
-        target_map = next((m for m in self.family.maps if m.format == dialect), None)
         self.target_names = {}
         for path in self.handle.variables():
-            row = None if target_map is None else target_map.find(path)
-            self.target_names[path] = path if target_map is None else row and row.name
+            row = None if self.target_map is None else self.target_map.find(path)
+            self.target_names[path] = path if self.target_map is None else row and row.name
         pairs = []
         for path, name in self.sources.items():
             if name in self.canonical and self.target_names.get(path):
@@ -278,6 +280,8 @@ class Conversion:
         config = self.family.hugging_face_config(self.handle.config, self.handle.spec)
         if self.dtype != "float32":
             config["torch_dtype"] = self.dtype
+        if self.handle.spec.embeddings.pad_id is not None:
+            config.setdefault("pad_token_id", self.handle.spec.embeddings.pad_id)
         write_hf_folder(folder, config, self._tensors("torch"))
         self._copy(folder, self.files)
 

@@ -11,7 +11,7 @@ _SLOTS = re.compile(
 _BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|embed_positions|rotary|num_batches_tracked)")
 
 
-def explain(reader, name_map, canonical, used, family, incomplete):
+def explain(reader, name_map, canonical, used, family, skipped):
     """The reason for every tensor that is not carried over.
 
     Args:
@@ -20,7 +20,7 @@ def explain(reader, name_map, canonical, used, family, incomplete):
         canonical: the table's spelling -> name in the file.
         used: names in the file that are carried over.
         family: the model family.
-        incomplete: heads of which the file has only a part, with what is missing.
+        skipped: heads that are not carried over (:class:`~weights_convert.heads.Skipped`).
 
     Returns:
         dictionary name in the file -> reason.
@@ -39,7 +39,7 @@ def explain(reader, name_map, canonical, used, family, incomplete):
         elif name_map.ignores(spelled):
             reasons[name] = "buffer, computed anew" if _BUFFERS.search(spelled) else "carries no parameters of the family"
         else:
-            reasons[name] = _place(spelled, name_map, family, incomplete)
+            reasons[name] = _place(spelled, name_map, family, skipped)
     known = set(canonical.values())
     for name in reader.names():
         if name not in known:
@@ -62,12 +62,21 @@ def _twin(reader, name, shapes):
     return None
 
 
-def _place(spelled, name_map, family, incomplete):
+def _place(spelled, name_map, family, skipped):
     for path, source in name_map.rows.items():
-        pattern = re.compile(re.sub(r"\\\{i(?::0\\?\d+d)?\\\}", r"\\d+", re.escape(source.name)) + "$")
-        if pattern.match(spelled):
-            layer = path.split("/")[0]
-            if incomplete:
-                return f"for {layer}, of a head that is not complete in the source"
-            return f"for {layer}, which this model does not have"
+        if _pattern(source.name).match(spelled):
+            for head in skipped:
+                if path in head.variables:
+                    return f"of {head.option}, {head.reason}"
+            return f"for {path.split('/')[0]}, which this model does not have"
     return f"unknown to family {family.name!r}"
+
+
+def _pattern(name):
+    """What a name with a layer number looks like.
+
+    >>> bool(_pattern("layer{i:02d}/bias").match("layer07/bias")), bool(_pattern("a.{i}.b").match("a.b"))
+    (True, False)
+    """
+    pieces = re.split(r"\{i(?::0\d+d)?\}", name)
+    return re.compile(r"\d+".join(re.escape(piece) for piece in pieces) + "$")

@@ -8,6 +8,7 @@ from keras_su.errors import KerasSuError
 from keras_su.models.config import Config
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
+from keras_su.weights.report import fold
 
 _FIRST = ("with_pool", "with_nsp", "with_mlm", "with_lm", "with_discriminator")
 
@@ -50,7 +51,22 @@ def sketch(family, values, settings, reader=None):
     return Sketch(handle, frozenset(handle.variables()), options)
 
 
-def find_heads(family, values, settings, present, reader=None):
+@dataclass
+class Skipped:
+    """A head that is not carried over, though the file has something of it.
+
+    Attributes:
+        option: the setting that would switch it on.
+        reason: why.
+        variables: paths of its variables.
+    """
+
+    option: str
+    reason: str
+    variables: frozenset
+
+
+def find_heads(family, values, settings, present, placed=None, reader=None):
     """Settings that build the model with every head that a file has.
 
     Each ``with_...`` that the family knows is tried in turn, and kept when it adds variables and all of them are in the file. One
@@ -61,13 +77,13 @@ def find_heads(family, values, settings, present, reader=None):
         values: settings of the configuration file.
         settings: settings of the caller.
         present: function from a variable path to whether the file has it.
+        placed: function from a variable path to whether the target has a place for it; default is that it has.
         reader: the opened checkpoint.
 
     Returns:
-        ``(settings, incomplete)``: the settings with those of the heads, and for each head that is only partly in the file the
-        paths that are not.
+        ``(settings, skipped)``: the settings with those of the heads, and a list of :class:`Skipped`.
     """
-    settings, incomplete = dict(settings), {}
+    settings, skipped = dict(settings), []
     plain = sketch(family, values, settings, reader)
     for option in plain.options:
         if option in settings:
@@ -81,14 +97,17 @@ def find_heads(family, values, settings, present, reader=None):
             continue
         added = attempt.variables - without.variables
         missing = sorted(path for path in added if not present(path))
-        if added and not missing:
+        homeless = sorted(path for path in added if placed is not None and not placed(path))
+        if added and not missing and not homeless:
             settings[option] = value if option not in ("with_pool", "with_nsp") else True
-        elif missing:
-            if len(missing) < len(added):
-                incomplete[option] = missing
-            if added <= plain.variables:  # on by default
-                settings[option] = False
-    return settings, incomplete
+            continue
+        if 0 < len(missing) < len(added):
+            skipped.append(Skipped(option, f"a head of which the source lacks {', '.join(fold(missing))}", added))
+        elif homeless and not missing:
+            skipped.append(Skipped(option, "a head that the target has no names for", added))
+        if added and added <= plain.variables:  # on by default
+            settings[option] = False
+    return settings, skipped
 
 
 def _try(family, values, settings, reader):

@@ -21,7 +21,6 @@ class Report:
         renamed: ``(tensor of the source, tensor of the target)`` pairs, equal ones included.
         dropped: tensor of the source -> why the target lacks it.
         casts: tensor of the target -> ``(dtype before, dtype after)``.
-        incomplete: head -> its variables that the source lacks.
         vocabulary: sizes before and after, when tokens were dropped.
         files, left_out: tokenizer files copied, and those that were not with the reason.
         notes: what else should be known.
@@ -38,7 +37,6 @@ class Report:
     renamed: list = field(default_factory=list)
     dropped: dict = field(default_factory=dict)
     casts: dict = field(default_factory=dict)
-    incomplete: dict = field(default_factory=dict)
     vocabulary: tuple | None = None
     files: list = field(default_factory=list)
     left_out: dict = field(default_factory=dict)
@@ -74,8 +72,6 @@ class Report:
         lines += _some("dropped", [f"{name}: {reason}" for reason, names in reasons.items() for name in fold(names)])
         for (before, after), count in Counter(self.casts.values()).items():
             lines.append(f"cast      {count} tensors {before} -> {after}")
-        for option, missing in self.incomplete.items():
-            lines.append(f"head      {option} is not complete in the source, which lacks {', '.join(fold(missing))}")
         if self.files:
             lines.append(f"files     {', '.join(self.files)}")
         lines += [f"left out  {name}: {reason}" for name, reason in self.left_out.items()]
