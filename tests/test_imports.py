@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "layers": {"errors", "registration", "activations", "initializers", "masks", "ops"},
     "decoding": {"errors", "metrics"},
     "models": {"errors", "activations", "initializers", "masks", "ops", "layers", "weights"},
-    "sentence": {"errors", "layers", "models", "tokenizers", "weights"},
+    "sentence_folder": {"errors", "tokenizers", "weights"},
+    "sentence": {"errors", "hub", "layers", "models", "sentence_folder"},
 }
 
 

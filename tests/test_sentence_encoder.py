@@ -330,6 +330,35 @@ def test_a_token_behind_every_text_may_be_the_one_for_padding(make):
     assert not np.any(SentenceEncoder.from_folder(folder).encode(["", "天"])[0])  # no token at all
 
 
+def test_xlm_roberta_against_transformers(tmp_path):
+    """As multilingual-e5 and bge-m3: padding has id 1, positions begin behind it, and id 0 stands before every text."""
+    tokenizers, torch, transformers = (pytest.importorskip(name) for name in ("tokenizers", "torch", "transformers"))
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0), ("▁hello", -4.0), ("▁world", -4.0)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram([*pieces, ("天", -5.0), ("气", -5.0)], unk_id=3))
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
+    fast.save_pretrained(tmp_path)
+    torch.manual_seed(4)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.XLMRobertaConfig(
+        vocab_size=9, max_position_embeddings=12, type_vocab_size=1, initializer_range=0.5, **sizes
+    )
+    body = transformers.XLMRobertaModel(config).eval()
+    body.save_pretrained(tmp_path)
+    encoder = SentenceEncoder.from_folder(tmp_path, pooling=["mean", "cls"])
+    assert (encoder.pad_id, encoder.max_length) == (1, 10)
+    texts = ["hello world", "", "天气 天气 hello hello world 天气 气 天 天 天 天", "天"]
+    batch = fast(texts, padding=True, truncation=True, max_length=10, return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        hidden = body(**batch).last_hidden_state
+    valid = batch["attention_mask"].unsqueeze(-1)
+    wanted = torch.cat([hidden[:, 0], (hidden * valid).sum(1) / valid.sum(1)], dim=-1).numpy()
+    np.testing.assert_allclose(encoder.encode(texts), wanted, atol=2e-5)
+
+
 def test_sentencepiece_of_another_numbering_is_refused(make):
     folder = make()
     (folder / "vocab.txt").unlink()
