@@ -257,7 +257,6 @@ class SentenceEncoder:
             tokens[place, : len(token_ids)] = token_ids
             segments[place, : len(segment_ids)] = segment_ids
         inputs = [tokens, segments][: len(model.inputs)]
-        inputs = inputs if len(inputs) > 1 else inputs[0]
         if keras.backend.backend() == "tensorflow":
             # predict_on_batch would compile a program for every shape.
             output = keras.ops.convert_to_numpy(model(inputs, training=False))

@@ -13,7 +13,7 @@ from keras_su.models.config import Config, read_json
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
 from keras_su.models.heads import has_language_model
-from keras_su.models.registry import Family, family_of_config, find_family, list_models, rank_families, score
+from keras_su.models.registry import Family, family_of_config, find_family, fit, list_models, rank_families
 from keras_su.models.spec import Mask, Seq2Seq, Spec
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
@@ -149,16 +149,16 @@ def _find_family(model, values, reader):
         return find_family(model, names)
     family = family_of_config(values)
     ranked = rank_families(names) if names else []
-    best = [row for row in ranked if row[0] > 0.5 and row[0] > ranked[0][0] - 1e-9]
-    if family is not None and (not best or score(family, names)[0] > best[0][0] - 0.01):
-        return family
+    best = [pair for pair in ranked if pair[0].score > 0.5 and pair[0].score > ranked[0][0].score - 1e-9]
     # Published configurations name the wrong model_type now and then; the tensors do not lie.
+    if family is not None and (not best or fit(family, names).explained >= best[0][0].explained):
+        return family
     if len(best) == 1:
-        return best[0][-1]
+        return best[0][1]
     kind = values.get("model_type")
     told = f"model_type={kind!r} does not decide" if kind else "the configuration names no model_type"
     if best:
-        fitting = listing(row[-1].name for row in best)
+        fitting = listing(found.name for _, found in best)
         raise KerasSuError(f"Cannot tell the model family: {told}, and the tensors fit several. Pass model=, one of: {fitting}.")
     raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 60)}.")
 
@@ -203,12 +203,12 @@ def _build(graph, remat):
 def _load(handle, reader, strict, waive, unknown_settings):
     def better():
         ranked = rank_families(reader.names())
-        if not ranked or ranked[0][0] < 0.5:
+        if not ranked or ranked[0][0].score < 0.5:
             return "  No registered family explains the tensor names of the file."
-        _, found, total, family = ranked[0]
+        best, family = ranked[0]
         if family is handle.family:
             return ""
-        return f"  Best fit among the registered families: {family.name!r} ({found} of {total} names)."
+        return f"  Best fit among the registered families: {family.name!r} ({best.found} of {best.rows} names)."
 
     report = handle.load_weights_from_checkpoint(reader, strict=strict, waive=waive, alternatives=better)
     if report is None:

@@ -14,35 +14,31 @@ REQUIRED = object()
 
 # Keys of configuration files that say nothing about the computation of an encoder or decoder.
 _SILENT = {
-    "activation_dropout", "add_bias_logits", "classif_dropout", "decoder_layerdrop", "dense_act_fn", "encoder_layerdrop",
-    "force_bos_token_to_be_generated", "init_std", "initializer_factor", "is_gated_act", "max_window_layers", "seq_length",
-    "_commit_hash", "_name_or_path", "_num_labels", "architectures", "author", "auto_map", "bad_words_ids",
-    "begin_suppress_tokens", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "cls_token_id",
-    "decoder_start_token_id", "directionality", "diversity_penalty", "do_sample", "dtype", "early_stopping",
-    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
-    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "initializer_range",
-    "keys_to_ignore_at_inference", "label2id", "language", "length_penalty", "mask_token_id",
-    "max_length", "min_length", "mlm_probability", "model_type", "name", "no_repeat_ngram_size", "num_beam_groups",
-    "n_ctx", "n_special", "num_beams", "num_labels", "num_return_sequences", "output_attentions", "output_hidden_states", "output_past",
-    "output_scores", "pad_token_id", "pooler_dropout", "pooler_fc_size", "pooler_num_attention_heads",
-    "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "predict_special_tokens", "prefix",
-    "problem_type",
-    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id",
-    "summary_activation", "summary_first_dropout", "summary_hidden_size", "summary_last_dropout", "summary_proj_to_labels",
-    "summary_type", "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tokenizer_class", "top_k", "top_p",
-    "torch_dtype", "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache",
+    "_commit_hash", "_name_or_path", "_num_labels", "activation_dropout", "add_bias_logits", "architectures", "author",
+    "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "cache_implementation", "chunk_size_feed_forward",
+    "classif_dropout", "classifier_dropout", "classifier_dropout_prob", "classifier_pooling", "cls_token_id",
+    "decoder_layerdrop", "decoder_start_token_id", "dense_act_fn", "deterministic_flash_attn", "directionality",
+    "diversity_penalty", "do_sample", "dtype", "early_stopping", "encoder_layerdrop", "encoder_no_repeat_ngram_size",
+    "eos_token_id", "exponential_decay_length_penalty", "finetuning_task", "force_bos_token_to_be_generated",
+    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "init_std", "initializer_cutoff_factor",
+    "initializer_factor", "initializer_range", "is_gated_act", "keys_to_ignore_at_inference", "label2id", "language",
+    "length_penalty", "mask_token_id", "max_length", "max_window_layers", "min_length", "mlm_probability", "model_type",
+    "n_ctx", "n_special", "name", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels", "num_return_sequences",
+    "output_attentions", "output_hidden_states", "output_past", "output_scores", "pad_token_id", "pooler_dropout",
+    "pooler_fc_size", "pooler_hidden_act", "pooler_hidden_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type", "predict_special_tokens", "prefix", "problem_type", "reference_compile",
+    "remove_invalid_values", "repad_logits_with_grad", "repetition_penalty", "return_dict", "return_dict_in_generate",
+    "sep_token_id", "seq_length", "sparse_pred_ignore_index", "sparse_prediction", "summary_activation",
+    "summary_first_dropout", "summary_hidden_size", "summary_last_dropout", "summary_proj_to_labels", "summary_type",
+    "summary_use_proj", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss", "tokenizer_class", "top_k",
+    "top_p", "torch_dtype", "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache",
     "vocab_file",
 }  # fmt: skip
 
 # Keys that do change the computation, with the values at which they do not.
 _NEUTRAL = {
-    "add_final_layer_norm": (False,),
-    "normalize_before": (False,),
-    "normalize_embedding": (True,),
-    "pretraining_tp": (1,),
-    "static_position_embeddings": (False,),
-    "use_sliding_window": (False,),
     "add_cross_attention": (False,),
+    "add_final_layer_norm": (False,),
     "cross_attention_hidden_size": (None,),
     "embedding_scale": (None, 1, 1.0),
     "hidden_dropout": (),
@@ -50,17 +46,23 @@ _NEUTRAL = {
     "is_encoder_decoder": (False,),
     "layer_norm_type": ("postln",),
     "ln_type": ("postln",),
+    "normalize_before": (False,),
+    "normalize_embedding": (True,),
     "position_embedding_type": ("absolute", None),
+    "pretraining_tp": (1,),
+    "pruned_heads": ({}, None),
     "reorder_and_upcast_attn": (False,),
+    "rope_scaling": (None,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "scale_attn_weights": (True,),
-    "pruned_heads": ({}, None),
-    "rope_scaling": (None,),
     "sliding_window": (None,),
+    "static_position_embeddings": (False,),
+    "task_type_vocab_size": (None, 0),
     "tie_encoder_decoder": (False,),
     "tie_word_embeddings": (True,),
+    "use_bidirectional_attention": (False, None),
+    "use_sliding_window": (False,),
     "use_task_id": (False,),
-    "task_type_vocab_size": (None, 0),
 }
 
 
@@ -101,6 +103,7 @@ class Config:
         self._names = set()
         self._settings = {}
         self._own = {}
+        self.renamed = {}
 
     @property
     def is_hugging_face(self):
@@ -116,8 +119,12 @@ class Config:
             KerasSuError: no alias is present and there is no default.
         """
         value = self.read_option(*names, default=default)
-        self._settings[names[-1]] = value
+        self._settings[self._aliases(names)[-1]] = value
         return value
+
+    def _aliases(self, names):
+        """With what the family calls a setting otherwise: ``renamed`` is a dictionary of usual names and its own."""
+        return (*names, *(self.renamed[name] for name in names if name in self.renamed))
 
     def read_own(self, *names, default):
         """A setting of the architecture that Hugging Face files cannot express, unless it has its default."""
@@ -128,6 +135,7 @@ class Config:
 
     def read_option(self, *names, default=REQUIRED):
         """A choice of the caller that is not part of the architecture, such as a head."""
+        names = self._aliases(names)
         self._names.update(names)
         self._read.update(names)
         for source in (self.overrides, self.values):
@@ -178,7 +186,8 @@ class Config:
             )
         skip = {"architectures", "auto_map", "torch_dtype", "dtype", "transformers_version", "model_type", "_name_or_path"}
         kept = {name: value for name, value in self.values.items() if name in _SILENT and name not in skip}
-        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in self._settings.items()}
+        settings = {name: value for name, value in self._settings.items() if value is not None}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
         return {**kept, **listed}
 
     def read_head_size(self, hidden_size, heads):

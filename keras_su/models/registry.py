@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_su.errors import KerasSuError, listing, unknown_name
+from keras_su.weights.names import Fit
 
 APPLICATIONS = ("encoder", "lm", "unilm")
 
@@ -103,7 +104,7 @@ def find_family(model, names=()):
         key = model.lower()
         if key in _FAMILIES:
             claimed = _FAMILIES[key]
-            return max(claimed, key=lambda family: score(family, names)[0]) if len(claimed) > 1 and names else claimed[0]
+            return max(claimed, key=lambda family: fit(family, names).score) if len(claimed) > 1 and names else claimed[0]
         raise unknown_name("model", model, _FAMILIES, "Register your own with keras_su.models.register_family.")
     if callable(model):
         return Family(name=getattr(model, "__name__", "custom"), spec=model)
@@ -122,12 +123,12 @@ def family_of_config(values):
     return next((family for family in meant if family.claims is None), None)
 
 
-def score(family, names):
-    """How well the best table of a family explains tensor names: ``(score, found, rows)``."""
-    return max((name_map.score(names) for name_map in family.maps), default=(0.0, 0, 0))
+def fit(family, names):
+    """How well the best table of a family explains tensor names."""
+    return max((name_map.score(names) for name_map in family.maps), default=Fit(0.0, 0, 0, 0.0))
 
 
 def rank_families(names):
-    """Families by how well one of their tables explains tensor names: ``[(score, found, rows, family), ...]``, best first."""
-    ranked = [(*score(family, names), family) for family in families() if family.part_of is None]
-    return sorted(ranked, key=lambda row: row[0], reverse=True)
+    """Pairs ``(fit, family)`` of all families, the best fit first."""
+    ranked = [(fit(family, names), family) for family in families() if family.part_of is None]
+    return sorted(ranked, key=lambda pair: pair[0].score, reverse=True)

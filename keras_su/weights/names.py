@@ -7,6 +7,7 @@ torch file it is ``x.weight`` and transposed.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from keras_su.weights.transforms import Transpose
 
@@ -76,6 +77,17 @@ _INDEX = re.compile(r"\\\{i(:0\d+d)?\\\}")
 _LAYER = re.compile(r"(?<=Transformer-)\d+(?=-)")
 _NUMBER = re.compile(r"\d+")
 _WRAPPERS = re.compile(r"((module|_orig_mod|model|base_model|backbone|network)\.)*")
+
+
+class Fit(NamedTuple):
+    """How well a table fits a file."""
+
+    score: float
+    "harmonic mean of the share of rows found and of the share of tensors explained"
+    found: int
+    rows: int
+    explained: float
+    "share of the tensors that the table explains"
 
 
 @dataclass(frozen=True)
@@ -174,18 +186,14 @@ class NameMap:
         return ""
 
     def score(self, names):
-        """How well the table fits a file: the harmonic mean of the share of rows found and the share of tensors explained.
-
-        Returns:
-            ``(score, rows found, rows)``; layer numbers are folded.
-        """
+        """How well the table fits a file, layer numbers folded; see :class:`Fit`."""
         folded = {_NUMBER.sub("{i}", name) for name in self.canonical(names) if name not in self.aliases and not self.ignores(name)}
         rows = {_NUMBER.sub("{i}", re.sub(r"\{i(:0\d+d)?\}", "{i}", name)) for name in self._patterns}
         found = len(rows & folded)
         if not found:
-            return 0.0, 0, len(rows)
-        recall, precision = found / len(rows), found / len(folded)
-        return 2 * recall * precision / (recall + precision), found, len(rows)
+            return Fit(0.0, 0, len(rows), 0.0)
+        recall, explained = found / len(rows), found / len(folded)
+        return Fit(2 * recall * explained / (recall + explained), found, len(rows), explained)
 
 
 def _modern(name):

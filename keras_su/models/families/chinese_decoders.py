@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from keras_su.errors import KerasSuError
-from keras_su.models.config import Config
 from keras_su.models.families.common import read_rotary
 from keras_su.models.families.llama import ATTENTION, FEED_FORWARD, LAYER, LLAMA_ROWS, QKV, decoder, head, register_decoder
 from keras_su.models.positions import Rotary
@@ -14,10 +13,9 @@ from keras_su.weights.transforms import Transpose, UnitRows
 
 def glm(config):
     """GLM-4 and GLM-edge in transformers' layout: half of each head rotates, in interleaved pairs."""
-    config.read("head_dim", default=128)
     rotary = read_rotary(config, layout="interleaved", fraction=0.5)
     bias = config.read("attention_bias", default=False)
-    return decoder(config, rotary=rotary, epsilon=1.5625e-7, bias=bias, output_bias=False)
+    return decoder(config, rotary=rotary, head_size=128, epsilon=1.5625e-7, bias=bias, output_bias=False)
 
 
 def glm4(config):
@@ -56,17 +54,11 @@ def chatglm(config):
             raise KerasSuError(f"ChatGLM with {name}={not value} is not supported; the public models have {value}.")
     for name in ("apply_query_key_layer_scaling", "attention_softmax_in_fp32", "bias_dropout_fusion", "fp32_residual_connection"):
         config.read_option(name, default=None)  # how to compute, not what
-    values = {ours: config.read_option(theirs, default=None) for ours, theirs in CHATGLM_KEYS.items()}
-    values = {ours: value for ours, value in values.items() if value is not None}
-    ratio = config.read_option("rope_ratio", default=1.0)
-    bias = config.read_option("add_qkv_bias", default=True)
-    dropout = config.read_option("attention_dropout", "hidden_dropout", default=0.0)
-    plain = Config({**config.values, **values, "attention_dropout": dropout}, config.overrides, config.family, config.application)
-    rotary = Rotary(base=10000.0 * ratio, fraction=0.5, layout="interleaved")
-    spec = decoder(plain, rotary=rotary, epsilon=1e-5, bias=bias, output_bias=False)
-    for name in plain._read:
-        config.read_option(name, default=None)
-    return spec
+    config.renamed = CHATGLM_KEYS
+    config.read_option("hidden_dropout", default=0.0)
+    rotary = Rotary(base=10000.0 * config.read("rope_ratio", default=1.0), fraction=0.5, layout="interleaved")
+    bias = config.read("add_qkv_bias", default=True)
+    return decoder(config, rotary=rotary, epsilon=1e-5, bias=bias, output_bias=False)
 
 
 def internlm2(config):

@@ -80,27 +80,31 @@ def read_rotary(config, layout="half", fraction=1.0, base=10000.0, kind=None):
         base: wavelength base, where the file does not say.
         kind: the layer type, for families whose layers differ.
     """
-    parameters = config.read("rope_parameters", default=None) or {}
+    parameters = config.read_option("rope_parameters", default=None) or {}
     if kind is not None and kind in parameters:
         parameters = parameters[kind]
-    scaling = config.read("rope_scaling", default=None) or parameters
-    base = parameters.get("rope_theta") or config.read("rope_theta", default=base)
+    base = float(parameters.get("rope_theta") or config.read("rope_theta", default=base))
     fraction = parameters.get("partial_rotary_factor") or config.read("partial_rotary_factor", default=fraction)
-    return Rotary(base=float(base), layout=layout, fraction=fraction, scaling=_scaling(config, scaling))
+    scaling = _scaling(config, config.read("rope_scaling", default=None) or parameters)
+    exported = None if scaling is None else {("rope_type" if name == "type" else name): value for name, value in scaling}
+    config.note(rope_theta=base, partial_rotary_factor=fraction, rope_scaling=exported)
+    return Rotary(base=base, layout=layout, fraction=fraction, scaling=scaling)
 
 
 def _scaling(config, values):
+    """A scaling rule as sorted pairs, which can be compared, or ``None``."""
     kind = values.get("rope_type", values.get("type", "default"))
-    if kind == "default" or not values:
+    if kind == "default":
         return None
     if kind not in SCALINGS:
         raise unknown_name("rotary scaling type (rope_scaling)", kind, [*SCALINGS, "default"])
     found = {"type": kind}
     numbers = ("factor", "low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor", "truncate")
     found |= {name: values[name] for name in numbers if values.get(name) is not None}
-    trained = values.get("original_max_position_embeddings") or config.read("max_position_embeddings", default=None)
     if kind != "linear":
-        found["original_max_position_embeddings"] = trained
+        # The dynamic rule starts from the longest text of the model itself.
+        trained = values.get("original_max_position_embeddings") if kind != "dynamic" else None
+        found["original_max_position_embeddings"] = trained or config.read("max_position_embeddings", default=None)
     if values.get("mscale") and values.get("mscale_all_dim"):
         raise KerasSuError("rope_scaling with mscale and mscale_all_dim is not supported; give attention_factor instead.")
     return tuple(sorted(found.items()))

@@ -12,11 +12,11 @@ def gemma(config, **attention):
     """Gemma 1. Whatever ``hidden_act`` says, the gate is the tanh form of gelu unless ``hidden_activation`` differs."""
     config.read_option("hidden_act", default=None)
     activation = config.read("hidden_activation", default="gelu_pytorch_tanh")
-    config.read("head_dim", default=256)
     scale = config.read("hidden_size") ** 0.5
     norm = lambda epsilon: rms(epsilon, unit_offset=True)  # noqa: E731
     bias = config.read("attention_bias", default=False)
-    return decoder(config, norm=norm, tied=True, activation=activation, embedding=scale, bias=bias, **attention)
+    options = {"norm": norm, "tied": True, "activation": activation, "embedding": scale, "head_size": 256}
+    return decoder(config, **options, bias=bias, **attention)
 
 
 def gemma2(config):

@@ -20,7 +20,19 @@ from keras_su.weights.names import TORCH, NameMap, Source
 from keras_su.weights.transforms import Transpose
 
 
-def decoder(config, *, rotary=None, epsilon=1e-6, norm=None, tied=False, activation=None, window=None, embedding=None, **attention):
+def decoder(
+    config,
+    *,
+    rotary=None,
+    epsilon=1e-6,
+    norm=None,
+    tied=False,
+    activation=None,
+    window=None,
+    embedding=None,
+    head_size=None,
+    **attention,
+):
     """A causal pre-norm model with rotary positions, grouped heads and a gated feed-forward network.
 
     Args:
@@ -32,6 +44,7 @@ def decoder(config, *, rotary=None, epsilon=1e-6, norm=None, tied=False, activat
         activation: of the gate, where the family does not read it from ``hidden_act``.
         window: function from a layer index to a window in tokens, or ``None``.
         embedding: factor of the embeddings.
+        head_size: width of a head, where the file does not say; default is the hidden size shared out among the heads.
         **attention: further fields of :class:`~keras_su.models.parts.SelfAttention`.
     """
     hidden_size = config.read("hidden_size")
@@ -42,7 +55,7 @@ def decoder(config, *, rotary=None, epsilon=1e-6, norm=None, tied=False, activat
     config.read("max_position", "max_position_embeddings", default=2048)
     attention = SelfAttention(
         heads=heads,
-        head_size=config.read("attention_head_size", "head_dim", default=hidden_size // heads),
+        head_size=config.read("attention_head_size", "head_dim", default=head_size or hidden_size // heads),
         kv_heads=config.read("num_key_value_heads", default=heads),
         dropout=config.read("attention_dropout_rate", "attention_dropout", default=0.0),
         position=position,
@@ -105,9 +118,8 @@ def qwen2(config):
 
 def qwen3(config):
     """Qwen3: norms of the query and key heads, no biases."""
-    config.read("head_dim", default=128)
     norm = rms(config.read("rms_norm_eps", default=1e-6))
-    return decoder(config, window=read_window(config), bias=config.read("attention_bias", default=False), qk_norm=norm)
+    return decoder(config, window=read_window(config), bias=config.read("attention_bias", default=False), head_size=128, qk_norm=norm)
 
 
 def internlm(config):

@@ -17,6 +17,7 @@ def modernbert(config):
     norm = Norm(epsilon=config.read("norm_eps", default=1e-5), center=config.read("norm_bias", default=False))
     activation = config.read("hidden_act", "hidden_activation", default="gelu")
     position_ids = read_position_ids(config)
+    config.read("max_position", "max_position_embeddings", default=8192)
     every, reach = config.read("global_attn_every_n_layers", default=3), config.read("local_attention", default=128)
     types = config.read("layer_types", default=None)
     parameters = config.read("rope_parameters", default=None) or {}
