@@ -118,7 +118,7 @@ def test_the_continuation_is_the_same(reference):
         # One width for all steps, so that nothing is compiled twice: what comes behind a token does not reach it.
         row = np.full((1, length), 2, "int32")
         row[0, : len(written)] = written
-        logits = to_numpy(model(row, training=False)) if backend() == "tensorflow" else model.predict_on_batch(row)
+        logits = to_numpy(model([row], training=False)) if backend() == "tensorflow" else model.predict_on_batch([row])
         step = len(written) - 1
         np.testing.assert_allclose(logits[0, step], reference["logits"][step], rtol=0, atol=1e-3)
         written.append(int(logits[0, step].argmax()))
