@@ -14,8 +14,20 @@ GPT = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions":
 T5 = {"vocab_size": 99, "d_model": 32, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4, "initializer_factor": 3.0}
 T5 |= {"pad_token_id": 0, "decoder_start_token_id": 0, "num_decoder_layers": 3, "relative_attention_max_distance": 20}
 BART = {"vocab_size": 99, "d_model": 32, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4, "init_std": 0.3}
-BART |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 40, "max_position_embeddings": 40, "pad_token_id": 0}
-DEBERTA = {**BERT, "type_vocab_size": 0, "relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
+BART |= {
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 40,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+DEBERTA = {
+    **BERT,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["c2p", "p2c"],
+}
 DEBERTA |= {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True, "layer_norm_eps": 1e-7}
 WINDOWS = {"sliding_window": 4, "head_dim": 16}
 LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
@@ -118,7 +130,12 @@ REFERENCES = [
     _encoder("roformer", "RoFormer", {**BERT, "embedding_size": 16}, "roformer"),
     _encoder("electra-generator", "Electra", {**BERT, "embedding_size": 16}, "electra_generator"),
     _encoder(
-        "electra", "Electra", BERT | {"embedding_size": 32}, "electra", model="{}ForPreTraining", heads={"with_discriminator": "linear"}
+        "electra",
+        "Electra",
+        BERT | {"embedding_size": 32},
+        "electra",
+        model="{}ForPreTraining",
+        heads={"with_discriminator": "linear"},
     ),
     _encoder("ernie", "Ernie", {**BERT, "type_vocab_size": 4, "use_task_id": True, "hidden_act": "relu"}, "ernie", **PRETRAINING),
     _encoder("roberta", "Roberta", ROBERTA, "xlm_roberta", kind="encoder"),
@@ -134,7 +151,9 @@ REFERENCES = [
     ),
     _encoder("deberta-c2p", "DebertaV2", {**DEBERTA, "pos_att_type": ["c2p"]}, "deberta_v2", kind="encoder", **HIDDEN),
     _encoder("modernbert", "ModernBert", MODERN, "modernbert", kind="encoder"),
-    _encoder("modernbert-bias", "ModernBert", {**MODERN, "norm_bias": True, "mlp_bias": True}, "modernbert", kind="encoder", **HIDDEN),
+    _encoder(
+        "modernbert-bias", "ModernBert", {**MODERN, "norm_bias": True, "mlp_bias": True}, "modernbert", kind="encoder", **HIDDEN
+    ),
     Reference(
         "openai-gpt", "OpenAIGPTConfig", "OpenAIGPTLMHeadModel", GPT, "gpt", {"final_activation": "linear"}, kind="decoder"
     ),
@@ -149,11 +168,18 @@ REFERENCES = [
     _decoder("llama-bias", "Llama", "llama", {**LLAMA, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     _decoder("llama3-scaling", "Llama", "llama", {**LLAMA, "rope_theta": 500.0, "rope_scaling": LLAMA3}),
     _decoder("llama-linear", "Llama", "llama", {**LLAMA, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
-    _decoder("llama-dynamic", "Llama", "llama", {**LLAMA, "max_position_embeddings": 8, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+    _decoder(
+        "llama-dynamic",
+        "Llama",
+        "llama",
+        {**LLAMA, "max_position_embeddings": 8, "rope_scaling": {"type": "dynamic", "factor": 2.0}},
+    ),
     _decoder("llama-yarn", "Llama", "llama", {**LLAMA, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
     _decoder("mistral", "Mistral", "mistral", {**LLAMA, "sliding_window": 4}),
     _decoder("qwen2", "Qwen2", "qwen2", {**LLAMA, "tie_word_embeddings": True}),
-    _decoder("qwen2-window", "Qwen2", "qwen2", {**LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}),
+    _decoder(
+        "qwen2-window", "Qwen2", "qwen2", {**LLAMA, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+    ),
     _decoder("qwen3", "Qwen3", "qwen3", {**LLAMA, "head_dim": 16}),
     _decoder("gemma", "Gemma", "gemma", {**LLAMA, "head_dim": 16}),
     _decoder("gemma2", "Gemma2", "gemma2", GEMMA),
@@ -164,5 +190,6 @@ REFERENCES = [
 ]
 SPECIAL = {"gemma3": ("Gemma3TextConfig", "Gemma3ForCausalLM")}
 REFERENCES = [
-    row if row.name not in SPECIAL else Reference(row.name, *SPECIAL[row.name], *list(vars(row).values())[3:]) for row in REFERENCES
+    row if row.name not in SPECIAL else Reference(row.name, *SPECIAL[row.name], *list(vars(row).values())[3:])
+    for row in REFERENCES
 ]
