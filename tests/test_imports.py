@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "backend": {"activations", "ops"},
     "layers": {"errors", "registration", "activations", "initializers", "masks", "ops"},
     "decoding": {"errors", "metrics"},
-    "models": {"errors", "activations", "initializers", "masks", "ops", "layers", "weights"},
+    "models": {"errors", "activations", "hub", "initializers", "masks", "ops", "layers", "weights"},
     "sentence_folder": {"errors", "tokenizers", "weights"},
     "sentence": {"errors", "hub", "layers", "models", "sentence_folder"},
 }

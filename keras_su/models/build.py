@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_su.errors import KerasSuError, bad_value, listing
+from keras_su.hub import resolve
 from keras_su.models.config import Config, read_json
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
@@ -46,10 +47,11 @@ def build_transformer_model(
     """Build a model, and load its weights when a checkpoint is given.
 
     Args:
-        config_path: a configuration file (Google, Hugging Face or bert4keras keys), a dictionary, a Hugging Face folder (its
-            weights are loaded, too), or ``None`` when ``overrides`` say everything.
-        checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, a
-            dictionary name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
+        config_path: a configuration file (Google, Hugging Face or bert4keras keys), a dictionary, a Hugging Face folder or an
+            ``hf://owner/name`` or ``ms://owner/name`` address (their weights are loaded, too), or ``None`` when ``overrides`` say
+            everything.
+        checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, an address,
+            a dictionary name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
         model: family name (see :func:`list_models`), a :class:`~keras_su.models.registry.Family`, a
             :class:`~keras_su.models.spec.Spec`, a function from a configuration to a Spec, or ``None`` to find out from
             ``config.json`` and, failing that, from the tensor names.
@@ -89,6 +91,7 @@ def build_transformer_model(
     >>> build_transformer_model(config, with_mlm="linear").output.shape
     (None, None, 100)
     """
+    config_path, checkpoint_path = _local(config_path), _local(checkpoint_path)
     values, folder = _read_config(config_path)
     if checkpoint_path is None and folder is not None:
         checkpoint_path = folder
@@ -121,6 +124,11 @@ def build_transformer_model(
         elif unknown:
             warnings.warn(f"Unknown settings in the configuration: {listing(unknown)}.", stacklevel=2)
     return handle.model if return_keras_model else handle
+
+
+def _local(path):
+    """The path of a downloaded copy for ``hf://`` and ``ms://`` addresses; everything else as it is."""
+    return resolve(path) if isinstance(path, str) else path
 
 
 def _read_config(config_path):
