@@ -143,7 +143,7 @@ class SentenceEncoder:
         tokenizer = tokenizer or find_tokenizer([body, folder], config)
         pad_id = _padding(tokenizer, config.get("vocab_size", 0))
         edit = options.pop("edit", None) or (lambda spec: spec)
-        options["edit"] = lambda spec: _with_padding(edit(spec), pad_id)
+        options["edit"] = lambda spec: _body_of(edit(spec), pad_id)
         handle = build_transformer_model(str(body), model=model, return_keras_model=False, **options)
         network = _network(handle, modules[1:], pooling, pad_id, options.get("dtype"))
 
@@ -276,11 +276,11 @@ class SentenceEncoder:
 # ---- the network
 
 
-def _with_padding(spec, pad_id):
-    """The specification with another id of padding: a file may name one that stands in texts, too, or none."""
-    if not isinstance(spec, Spec) or spec.embeddings.pad_id == pad_id:
+def _body_of(spec, pad_id):
+    """The specification without heads, and with another id of padding: files name one that texts contain, too, or none."""
+    if not isinstance(spec, Spec):
         return spec
-    return replace(spec, embeddings=replace(spec.embeddings, pad_id=pad_id))
+    return replace(spec, heads=(), embeddings=replace(spec.embeddings, pad_id=pad_id))
 
 
 def _network(handle, modules, pooling, pad_id, dtype):
@@ -298,7 +298,7 @@ def _network(handle, modules, pooling, pad_id, dtype):
     for name, (kind, path) in zip(names, modules):
         if kind == "Pooling":
             mode = pooling_mode(path, x.shape[-1]) if pooling is None else pooling
-            x = Pooling(mode, name=name, dtype=dtype)([x, mask])
+            x = Pooling(mode, name=name, dtype="float32")([x, mask])
         elif kind == "Dense":
             x = dense_layer(path, x, name, dtype)
         else:

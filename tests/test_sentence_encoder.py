@@ -205,6 +205,13 @@ def test_a_plain_folder_is_pooled_as_one_says(body):
     np.testing.assert_allclose(encoder.encode(TEXTS[3]), unit(pooled(body, TEXTS[3], "cls", 5)), atol=2e-5)
 
 
+def test_a_model_of_lower_precision_gives_float32(make):
+    folder = make()
+    wanted = SentenceEncoder.from_folder(folder).encode(TEXTS)
+    vectors = SentenceEncoder.from_folder(folder, dtype="mixed_bfloat16").encode(TEXTS)
+    assert vectors.dtype == "float32" and 0 < np.abs(vectors - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 def test_a_keras_file_holds_the_whole_model(make, tmp_path):
     encoder = SentenceEncoder.from_folder(make("Normalize"))
     encoder.model.save(tmp_path / "encoder.keras")
@@ -362,6 +369,34 @@ def test_xlm_roberta_against_transformers(tmp_path):
         encoder.model.save(tmp_path / "encoder.keras")
         again = SentenceEncoder(keras.models.load_model(tmp_path / "encoder.keras"), encoder.tokenizer, max_length=10)
         np.testing.assert_allclose(again.encode(texts), wanted, atol=2e-5)
+
+
+def test_a_decoder_against_transformers(tmp_path):
+    """As Qwen3-Embedding: the last token is pooled, it is the one for padding, and id 0 is an ordinary token."""
+    tokenizers, torch, transformers = (pytest.importorskip(name) for name in ("tokenizers", "torch", "transformers"))
+    vocabulary = {token: place for place, token in enumerate(["!", "hello", "world", "Ġhello", "Ġworld", "[UNK]", "<|end|>"])}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["<|end|>"])
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    template = {"single": "$A <|end|>", "pair": "$A $B <|end|>", "special_tokens": [("<|end|>", 6)]}
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(**template)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|end|>", padding_side="left")
+    fast.save_pretrained(tmp_path)
+    torch.manual_seed(4)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24, "head_dim": 8}
+    config = transformers.Qwen3Config(
+        vocab_size=10, num_key_value_heads=1, max_position_embeddings=64, initializer_range=0.5, **sizes
+    )
+    body = transformers.Qwen3Model(config).eval()
+    body.save_pretrained(tmp_path)
+    encoder = SentenceEncoder.from_folder(tmp_path, pooling="last", normalize=True)
+    assert encoder.pad_id == 9  # a row of the table that no token has
+    texts = ["hello world!", "", "hello! hello! hello world!!! hello", "!", "! world"]
+    batch = fast(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    assert batch["attention_mask"][1].tolist()[-2:] == [0, 1]
+    with torch.no_grad():
+        hidden = body(**batch).last_hidden_state[:, -1].numpy()
+    np.testing.assert_allclose(encoder.encode(texts), unit(hidden), atol=2e-5)
 
 
 def test_sentencepiece_of_another_numbering_is_refused(make):
