@@ -8,6 +8,6 @@ On the command line: ``python -m weights_convert --help``. In a program::
     print(report)
 """
 
-from weights_convert.convert import Request, convert
+from weights_convert.conversion import Request, convert
 
 __all__ = ["Request", "convert"]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from keras_su.models.registry import families
-from weights_convert.convert import formats_of
+from weights_convert.conversion import formats_of
 
 VERIFIED = {
     "golden": "outputs of a small random checkpoint of the same family equal those of an independent implementation; "

@@ -9,7 +9,7 @@ import warnings
 from keras_su.errors import KerasSuError, MissingDependencyError, did_you_mean
 from keras_su.models import list_models
 from weights_convert import catalogue
-from weights_convert.convert import DTYPES, FORMATS, Request, convert
+from weights_convert.conversion import DTYPES, FORMATS, Request, convert
 from weights_convert.vocabulary import read_keep_tokens
 
 DONE, FAILED, USAGE = 0, 1, 2

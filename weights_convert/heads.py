@@ -88,14 +88,18 @@ def find_heads(family, values, settings, present, placed=None, reader=None):
     for option in plain.options:
         if option in settings:
             continue
-        without = _try(family, values, {**settings, option: False}, reader) or plain
-        for value in ("linear", True):
+        value = "linear"
+        attempt = _try(family, values, {**settings, option: value}, reader)
+        if attempt is None:
+            value = True
             attempt = _try(family, values, {**settings, option: value}, reader)
-            if attempt is not None:
-                break
-        else:
+        if attempt is None:
             continue
-        added = attempt.variables - without.variables
+        added = attempt.variables - plain.variables
+        is_default = not added
+        if is_default:
+            without = _try(family, values, {**settings, option: False}, reader)
+            added = attempt.variables - without.variables if without else frozenset()
         missing = sorted(path for path in added if not present(path))
         homeless = sorted(path for path in added if placed is not None and not placed(path))
         if added and not missing and not homeless:
@@ -105,7 +109,7 @@ def find_heads(family, values, settings, present, placed=None, reader=None):
             skipped.append(Skipped(option, f"a head of which the source lacks {', '.join(fold(missing))}", added))
         elif homeless and not missing:
             skipped.append(Skipped(option, "a head that the target has no names for", added))
-        if added and added <= plain.variables:  # on by default
+        if added and is_default:
             settings[option] = False
     return settings, skipped
 

@@ -277,7 +277,10 @@ class Conversion:
     # ---- writing
 
     def _write_hf(self, folder):
-        config = self.family.hugging_face_config(self.handle.config, self.handle.spec)
+        try:
+            config = self.family.hugging_face_config(self.handle.config, self.handle.spec)
+        except KerasSuError as error:
+            raise KerasSuError(f"{error} What the source was not trained with can be set with --set NAME=VALUE.") from error
         if self.dtype != "float32":
             config["torch_dtype"] = self.dtype
         if self.handle.spec.embeddings.pad_id is not None:

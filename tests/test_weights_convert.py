@@ -1,0 +1,224 @@
+"""``python -m weights_convert``: every direction, and what is carried over."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from converting import CASES, VOCABULARY, convert, folder_of, runner, source_folder, tensors
+from golden_cases import HERE
+from helpers import to_numpy
+
+from keras_su import build_transformer_model
+from keras_su.weights import write_safetensors
+from weights_convert.source import read_metadata
+
+run = pytest.fixture(runner)
+
+# ---- directions
+
+
+@pytest.mark.parametrize("source, route", [("tf", "hf keras tf"), ("safetensors", "tf keras hf"), ("bin", "keras tf hf")])
+def test_round_trips_are_exact(run, source, route):
+    current = source
+    for format in route.split():
+        target = f"{format}.keras" if format == "keras" else format
+        told = convert(run, current, target, format, "--verify")
+        assert "largest difference 0 " in told and "with_pool=True, with_nsp=True, with_mlm='linear'" in told
+        current = folder_of(target)
+    before, after = tensors(CASES[source][0]), tensors(current)
+    if source == "bin":  # old names, tied duplicates, a buffer
+        dropped = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids")
+        before = {name.replace("gamma", "weight").replace("beta", "bias"): a for name, a in before.items() if name not in dropped}
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name])
+
+
+def test_a_keras_file_is_whole(run, tmp_path):
+    source = source_folder(tmp_path, vocab__txt="\n".join(VOCABULARY))
+    convert(run, source, "bert.keras", "keras", "--set", "with_mlm=true")
+    model = keras.models.load_model("bert.keras")
+    inputs = [np.array([[2, 5, 6, 3]]), np.zeros((1, 4), "int32")]
+    built = build_transformer_model(source, with_nsp=True, with_mlm=True)
+    for ours, theirs in zip(model(inputs), built(inputs)):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+    assert read_metadata("bert.keras")["family"] == "bert"
+    convert(run, "bert.keras", "again", "hf")
+    assert Path("again/vocab.txt").read_text(encoding="utf-8") == "\n".join(VOCABULARY)
+
+
+def test_a_keras_file_that_was_saved_by_hand(run):
+    config = HERE / "hf_bert_pretraining" / "config.json"
+    build_transformer_model(HERE / "hf_bert_pretraining", with_mlm=True).save("plain.keras")
+    assert "--config" in convert(run, "plain.keras", "tf", "tf", expect=1)
+    convert(run, "plain.keras", "tf", "tf", "--config", config, "--verify", "--model", "bert")
+    names = tensors("tf")
+    assert "cls/predictions/output_bias" in names and "bert/pooler/dense/kernel" not in names
+
+
+def test_a_hugging_face_folder_is_read_by_transformers(run, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    convert(run, "tf", "hf", "hf")
+    theirs = transformers.BertForPreTraining.from_pretrained("hf").eval()
+    ours = build_transformer_model(*reversed(CASES["tf"]), with_mlm="linear")
+    ids = np.array([[2, 9, 8, 7, 3]])
+    with torch.no_grad():
+        want = theirs(torch.tensor(ids)).prediction_logits.numpy()
+    np.testing.assert_allclose(to_numpy(ours([ids, np.zeros_like(ids)])), want, atol=2e-5)
+
+
+# ---- what is carried over
+
+
+def test_what_a_file_lacks_is_not_built(run):
+    told = convert(run, HERE / "hf_roberta_wwm_bin", "tf", "tf")
+    assert "family    bert with with_mlm='linear'" in told
+    assert not any("pooler" in name or "seq_relationship" in name for name in tensors("tf"))
+
+
+def test_the_report_names_every_tensor(run):
+    told = convert(run, "bin", "tf", "tf", "--report", "report.json")
+    report = json.loads(Path("report.json").read_text(encoding="utf-8"))
+    source, target = set(tensors(CASES["bin"][0])), set(tensors("tf"))
+    assert {pair[0] for pair in report["renamed"]} | report["dropped"].keys() == source
+    assert {pair[1] for pair in report["renamed"]} == target
+    assert report["dropped"]["cls.predictions.decoder.weight"] == "tied duplicate of bert.embeddings.word_embeddings.weight"
+    assert report["dropped"]["bert.embeddings.position_ids"] == "buffer, computed anew"
+    line = "renamed   bert.encoder.layer.{0..1}.intermediate.dense.weight -> bert/encoder/layer_{0..1}/intermediate/dense/kernel"
+    assert line in told
+    assert report["target_bytes"] == sum(array.nbytes for array in tensors("tf").values())
+
+
+def test_optimizer_slots_are_dropped(run):
+    case = HERE / "bert_extra_variables"
+    told = convert(run, case / "bert_model.ckpt", "hf", "hf", "--config", case / "config.json")
+    assert "dropped   global_step: optimizer slot or step counter" in told and "adam_m: optimizer slot" in told
+
+
+def test_half_a_head_and_a_stranger_are_told(run, tmp_path):
+    arrays = tensors(CASES["safetensors"][0])
+    del arrays["cls.predictions.bias"]
+    arrays["my_task.weight"] = np.ones((3, 4), "float32")
+    folder = source_folder(tmp_path)
+    write_safetensors(folder / "model.safetensors", arrays)
+    told = convert(run, folder, "tf", "tf", "--verify")
+    assert "my_task.weight: unknown to family 'bert'" in told
+    assert "cls.predictions.transform.dense.weight: of with_mlm, a head of which the source lacks MLM-Bias/beta" in told
+    assert "with_nsp=True" in told and "with_mlm" not in told.splitlines()[1]
+
+
+def test_files_around_the_weights(run, tmp_path):
+    folder = source_folder(tmp_path, vocab__txt="a\nb\n", tokenizer__json="{}", tokenizer_config__json="{}", notes__md="no")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    convert(run, folder, "hf", "hf")
+    found = sorted(path.relative_to("hf").as_posix() for path in Path("hf").rglob("*") if path.is_file())
+    tokenizer = ["tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+    assert found == ["1_Pooling/config.json", "config.json", "model.safetensors", *tokenizer]
+    told = convert(run, folder, "tf", "tf")
+    assert sorted(path.name for path in Path("tf").iterdir()) == [
+        "bert_config.json",
+        "bert_model.ckpt.data-00000-of-00001",
+        "bert_model.ckpt.index",
+        "vocab.txt",
+    ]
+    assert "left out  tokenizer.json: belongs to Hugging Face folders" in told
+    assert oct(Path("hf").stat().st_mode & 0o777) == oct(0o777 & ~_umask())  # as any new folder
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# ---- dtypes and tokens
+
+
+@pytest.mark.parametrize("format, dtype", [("hf", "bfloat16"), ("tf", "float16"), ("keras", "bfloat16")])
+def test_dtypes(run, format, dtype):
+    target = "half.keras" if format == "keras" else "half"
+    told = convert(run, "safetensors", target, format, "--dtype", dtype, "--verify")
+    assert f"cast      46 tensors float32 -> {dtype}" in told
+    if format != "keras":
+        assert {array.dtype.name for array in tensors(target).values()} == {dtype}
+        back = "tf" if format == "hf" else "hf"
+        assert f"46 {dtype}" in convert(run, folder_of(target), "back", back)  # a half stays a half
+        assert tensors("back").popitem()[1].dtype.name == dtype
+    else:
+        assert keras.models.load_model(target).dtype_policy.name == "float32"  # of the container; the layers compute in halves
+        assert {str(w.dtype) for w in keras.models.load_model(target).weights if "seed" not in w.path} == {dtype}
+
+
+def test_a_value_that_does_not_fit(run, tmp_path):
+    arrays = tensors(CASES["safetensors"][0])
+    arrays["bert.pooler.dense.bias"][0] = 1e6
+    folder = source_folder(tmp_path)
+    write_safetensors(folder / "model.safetensors", arrays)
+    assert "which float16 cannot hold" in convert(run, folder, "half", "hf", "--dtype", "float16", expect=1)
+    assert not Path("half").exists()
+
+
+KEEP = [0, 3, 2, 90, 7]
+
+
+LINES = "\n".join(map(str, KEEP)) + "\n\n"
+
+
+@pytest.mark.parametrize("format, text", [("hf", json.dumps(KEEP)), ("tf", LINES), ("keras", LINES)])
+def test_keep_tokens(run, tmp_path, format, text):
+    folder = source_folder(
+        tmp_path,
+        vocab__txt="\n".join(VOCABULARY) + "\n",
+        tokenizer__json="{}",
+        tokenizer_config__json=json.dumps({"added_tokens_decoder": {id: {"content": "x"} for id in ("0", "5", "3")}}),
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 5}
+    (folder / "config.json").write_text(json.dumps(config))
+    Path("keep").write_text(text)
+    target = "small.keras" if format == "keras" else "small"
+    told = convert(run, folder, target, format, "--keep-tokens", "keep", "--verify")
+    assert f"tokens    {config['vocab_size']} -> 5" in told
+    assert "bos_token_id=5 is not among the kept tokens" in told
+    if format == "keras":
+        return
+    assert (Path(target) / "vocab.txt").read_text() == "".join(f"{VOCABULARY[i]}\n" for i in KEEP)
+    written = json.loads((Path(target) / ("bert_config.json" if format == "tf" else "config.json")).read_text())
+    assert (written["vocab_size"], written["eos_token_id"], "bos_token_id" in written) == (5, 1, False)
+    before, after = tensors(folder), tensors(target)
+    name = "bert/embeddings/word_embeddings" if format == "tf" else "bert.embeddings.word_embeddings.weight"
+    np.testing.assert_array_equal(after[name], before["bert.embeddings.word_embeddings.weight"][KEEP])
+    name = "cls/predictions/output_bias" if format == "tf" else "cls.predictions.bias"
+    np.testing.assert_array_equal(after[name], before["cls.predictions.bias"][KEEP])
+    if format == "hf":
+        assert "left out  tokenizer.json: describes the whole vocabulary" in told
+        assert list(json.loads(Path("small/tokenizer_config.json").read_text())["added_tokens_decoder"]) == ["0", "1"]
+
+
+def test_keep_tokens_of_a_keras_file(run, tmp_path):
+    convert(run, source_folder(tmp_path, vocab__txt="\n".join(VOCABULARY)), "whole.keras", "keras")
+    Path("keep").write_text("[0, 3, 9]")
+    convert(run, "whole.keras", "small", "hf", "--keep-tokens", "keep", "--verify")
+    assert Path("small/vocab.txt").read_text() == "[PAD]\n[SEP]\ntoken5\n"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[0, 1, 1]", "id 1 occurs twice (again as entry 3)"),
+        ("0\n1\nx\n", "entry 3: got 'x', expected a token id"),
+        ("{}", "expected a JSON list of ids"),
+        ("", "expected a JSON list of ids"),
+        ("[0, 100000]", "keep_tokens: got 100000"),
+        ("[3, 0]", None),
+    ],
+)
+def test_lists_of_tokens_with_mistakes(run, text, words):
+    Path("keep").write_text(text)
+    told = convert(run, "safetensors", "out", "hf", "--keep-tokens", "keep", expect=0 if words is None else 1)
+    assert (words or "id 0 counts as padding; in the new vocabulary that is the old token 3") in told
