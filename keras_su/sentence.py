@@ -11,7 +11,6 @@ from keras_su import hub
 from keras_su.errors import KerasSuError, bad_value, listing, unknown_name
 from keras_su.layers import AttentionMask, Pooling
 from keras_su.models import build_transformer_model
-from keras_su.models.spec import Spec
 from keras_su.sentence_folder import (
     dense_layer,
     find_tokenizer,
@@ -277,9 +276,8 @@ class SentenceEncoder:
 
 
 def _body_of(spec, pad_id):
-    """The specification without heads, and with another id of padding: files name one that texts contain, too, or none."""
-    if not isinstance(spec, Spec):
-        return spec
+    """The encoder, without heads, and with another id of padding: files name one that texts contain, too, or none."""
+    spec = spec.sides[0]
     return replace(spec, heads=(), embeddings=replace(spec.embeddings, pad_id=pad_id))
 
 

@@ -399,6 +399,33 @@ def test_a_decoder_against_transformers(tmp_path):
     np.testing.assert_allclose(encoder.encode(texts), unit(hidden), atol=2e-5)
 
 
+def test_the_encoder_of_a_t5_against_transformers(tmp_path):
+    """As sentence-t5: a file with the encoder alone."""
+    tokenizers, torch, transformers = (pytest.importorskip(name) for name in ("tokenizers", "torch", "transformers"))
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, "hello": 3, "world": 4}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    template = {"single": "$A </s>", "pair": "$A </s> $B </s>", "special_tokens": [("</s>", 1)]}
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(**template)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="</s>"
+    )
+    fast.save_pretrained(tmp_path)
+    torch.manual_seed(4)
+    config = transformers.T5Config(vocab_size=8, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    body = transformers.T5EncoderModel(config).eval()
+    for weight in body.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    body.save_pretrained(tmp_path)
+    texts = ["hello world hello", "hello", ""]
+    batch = fast(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        hidden = body(**batch).last_hidden_state
+    valid = batch["attention_mask"].unsqueeze(-1)
+    wanted = ((hidden * valid).sum(1) / valid.sum(1)).numpy()
+    np.testing.assert_allclose(SentenceEncoder.from_folder(tmp_path, pooling="mean").encode(texts), wanted, atol=2e-5)
+
+
 def test_sentencepiece_of_another_numbering_is_refused(make):
     folder = make()
     (folder / "vocab.txt").unlink()
