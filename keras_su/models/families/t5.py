@@ -110,10 +110,9 @@ def _head(config, version, hidden_size):
             config.refuse_export(logit_scale=True)
         config.note(tie_word_embeddings=tied)
         return tied, factor if scaled else None, read_language_model(config, tied)
-    tied = config.read("tie_word_embeddings", default=True)
-    scaled = config.read_option("logit_scale", "scale_decoder_outputs", default=tied)
     # transformers 5 calls every model tied; the file tells.
-    tied = tied and not config.is_untied("lm_head.weight", "shared.weight")
+    tied = config.read("tie_word_embeddings", default=True) and not config.is_untied("lm_head.weight", "shared.weight")
+    scaled = config.read_option("logit_scale", "scale_decoder_outputs", default=tied)
     config.note(tie_word_embeddings=tied)
     return tied, None, read_language_model(config, tied, scale=factor if scaled else None)
 
