@@ -135,8 +135,8 @@ class Conversion:
             names = reader.names()
             self.report.source_tensors = len(names)
             self.report.source_bytes = sum(int(np.prod(reader.shape(n))) * reader.dtype(n).itemsize for n in names)
-            if source.is_keras:
-                self._choose_heads_of_keras_file()
+            if source.format in ("keras", "keras3"):
+                self._choose_heads_by_layers(reader)
                 return
             self._check_has_map()
             self.name_map = choose_map(reader, self.family.maps)
@@ -145,11 +145,13 @@ class Conversion:
                 self.family, self.values, request.settings, self._has_tensor, self._has_place, reader
             )
             drawn = sketch(self.family, self.values, self.settings, reader)
-            self.sources = {path: row.name for path in drawn.handle.variables() if (row := self.name_map.find(path)) is not None}
-            used = [self.canonical[name] for name in self.sources.values() if name in self.canonical]
+            found = {path: self.name_map.find(path) for path in drawn.variables}
+            self.tensor_of = {
+                path: self.canonical[row.name] for path, row in found.items() if row is not None and row.name in self.canonical
+            }
+            used = set(self.tensor_of.values())
             self.source_dtypes = {name: reader.dtype(name).name for name in used}
-            self.report.dropped = explain(reader, self.name_map, self.canonical, set(used), self.family, skipped)
-        self.checkpoint = source.weights
+            self.report.dropped = explain(reader, self.name_map, self.canonical, used, self.family, skipped)
 
     def _find_family(self, reader):
         wanted = self.request.model or self.source.metadata.get("family")
@@ -168,41 +170,58 @@ class Conversion:
         if not self.family.maps:
             raise KerasSuError(f"Model {self.family.name!r} has no name tables, so only .keras files can be read for it.")
 
-    def _choose_heads_of_keras_file(self):
-        """Our own files say what they are; of others, the names of the layers tell the heads."""
+    def _choose_heads_by_layers(self, reader):
+        """Files of Keras. Our own conversions say what they are; of others, the names of the layers tell the heads."""
         known = self.source.metadata.get("settings")
         if known is not None:
             self.settings = {**known, **self.request.settings}
-        else:
-            names = _layer_names(self.source.weights)
-            present = lambda path: names is None or path.split("/")[0] in names  # noqa: E731
-            self.settings, _ = find_heads(self.family, self.values, self.request.settings, present, self._has_place)
+            return
+        names = reader.layers() if self.source.format == "keras" else _layer_names(self.source.weights)
+        present = lambda path: names is None or path.split("/")[0] in names  # noqa: E731
+        self.settings, _ = find_heads(self.family, self.values, self.request.settings, present, self._has_place)
 
     def _load(self):
         """Build the model and fill it."""
         self._say(f"reading {self.source.given}")
-        if self.source.is_keras:
-            self._load_keras_file()
-            return
-        self.handle = self._build(self.checkpoint, keep_tokens=self.request.keep_tokens)
-        if self.request.keep_tokens is not None:
+        keep = self.request.keep_tokens
+        if self.source.format not in ("keras", "keras3"):
+            self.handle = self._build(self.source.weights, keep_tokens=keep)
+        else:
+            handle = self._load_keras_file()
+            self._name_layers(handle)
+            if keep is None:
+                self.handle = handle
+            else:
+                self._check_has_map()
+                self.handle = self._build(dict(handle.tensors(self.family.maps[0].format)), keep_tokens=keep)
+        if keep is not None:
             self._note_vocabulary()
 
     def _load_keras_file(self):
+        if self.source.format == "keras":
+            return self._build(self.source.weights)
         handle = self._build(None)
         try:
             handle.model.load_weights(self.source.weights)
         except (ValueError, OSError, KeyError) as error:
             raise CheckpointError(f"{self.source.given} does not fit model {self.family.name!r}: {error}") from error
-        if self.request.keep_tokens is not None:
-            self._check_has_map()
-            self.handle = self._build(dict(handle.tensors(self.family.maps[0].format)), keep_tokens=self.request.keep_tokens)
-            self._note_vocabulary()
-        else:
-            self.handle = handle
-        self.sources = {path: path for path in self.handle.variables()}
-        self.canonical = {path: path for path in self.sources}
-        self.source_dtypes = {path: str(variable.dtype) for path, variable in handle.variables().items()}
+        return handle
+
+    def _name_layers(self, handle):
+        """Files of Keras 3 name nothing, hence our paths; those of Keras 2 list the weights of each layer in order."""
+        variables = handle.variables()
+        self.tensor_of = {path: path for path in variables}
+        self.source_dtypes = {path: str(variable.dtype) for path, variable in variables.items()}
+        if self.source.format == "keras":
+            paths = {variable.path: path for path, variable in variables.items()}
+            with self.source.open() as reader:
+                for name, tensors in reader.layers().items():
+                    weights = [w for w in getattr(handle.layers.get(name), "weights", ()) if "seed_generator" not in w.path]
+                    self.tensor_of |= {paths[w.path]: tensor for w, tensor in zip(weights, tensors)}
+                    self.source_dtypes |= {tensor: reader.dtype(tensor).name for tensor in tensors}
+                    if not weights:
+                        reason = f"of layer {name!r}, which this model does not have"
+                        self.report.dropped |= dict.fromkeys(tensors, reason)
 
     def _build(self, checkpoint, values=None, dtype="float32", **arguments):
         with warnings.catch_warnings():
@@ -234,9 +253,9 @@ class Conversion:
             row = None if self.target_map is None else self.target_map.find(path)
             self.target_names[path] = path if self.target_map is None else row and row.name
         pairs = []
-        for path, name in self.sources.items():
-            if name in self.canonical and self.target_names.get(path):
-                pairs.append((self.canonical[name], self.target_names[path]))
+        for path, target in self.target_names.items():
+            if path in self.tensor_of and target is not None:
+                pairs.append((self.tensor_of[path], target))
         self.report.renamed = list(dict.fromkeys(pairs))
         self.before = {}
         for theirs, ours in self.report.renamed:
@@ -324,7 +343,8 @@ class Conversion:
         for name in _VOCABULARY_SIZES:
             if name in values:
                 values[name] = self.handle.spec.vocab_size
-        values.setdefault("vocab_size", self.handle.spec.vocab_size) if not set(_VOCABULARY_SIZES) & values.keys() else None
+        if not set(_VOCABULARY_SIZES) & values.keys():
+            values["vocab_size"] = self.handle.spec.vocab_size
         return values
 
     def _copy(self, folder, files):

@@ -28,6 +28,7 @@ class Source:
     Attributes:
         given: what the user wrote.
         weights: path for ``open_checkpoint``.
+        format: dialect of its reader; ``"keras"`` and ``"keras3"`` are files of Keras.
         values: settings of the configuration.
         metadata: what an earlier conversion wrote into a ``.keras`` file.
         files: tokenizer files: relative name -> content.
@@ -35,14 +36,10 @@ class Source:
 
     given: str
     weights: str
+    format: str
     values: dict
     metadata: dict = field(default_factory=dict)
     files: dict = field(default_factory=dict)
-
-    @property
-    def is_keras(self):
-        """Whether the weights are those of a whole Keras 3 model or its weight file."""
-        return str(self.weights).endswith((".keras", ".weights.h5"))
 
     def open(self):
         """An open reader of the weights."""
@@ -61,8 +58,8 @@ def find_source(given, config=None):
     """
     local = Path(hub.resolve(str(given))).expanduser()
     try:
-        with open_checkpoint(local):
-            pass
+        with open_checkpoint(local) as reader:
+            format = reader.format
     except CheckpointError as error:
         if not local.exists() and hub.looks_like_repository(given):
             raise CheckpointError(f"{error} A repository of Hugging Face is written hf://{given}.") from error
@@ -76,7 +73,7 @@ def find_source(given, config=None):
     else:
         values = read_json(_find_config(folder))
     files = unpack(metadata["files"]) if metadata else _files_beside(folder)
-    return Source(str(given), str(local), values, metadata, files)
+    return Source(str(given), str(local), format, values, metadata, files)
 
 
 def read_metadata(path):

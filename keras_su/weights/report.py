@@ -88,23 +88,28 @@ def fold(names):
 
 
 def fold_pairs(pairs):
-    """:func:`fold` for pairs of names that run together."""
+    """:func:`fold` for pairs of names that run together, however each side writes the number.
+
+    >>> fold_pairs([("h0/w", "layer.00.w"), ("h1/w", "layer.01.w"), ("h2/w", "layer.02.w")])
+    [('h{0..2}/w', 'layer.{0..2}.w')]
+    """
     groups = {}
     for ours, theirs in pairs:
         groups.setdefault((_NUMBERS.sub("#", ours), _NUMBERS.sub("#", theirs)), []).append((ours, theirs))
-    result = []
-    for members in groups.values():
-        numbers = [_NUMBERS.findall(ours) for ours, _ in members]
-        running = [k for k in range(len(numbers[0])) if len({n[k] for n in numbers}) > 1]
-        if len(members) == 1 or len(running) != 1:
-            result += members
-            continue
-        values = sorted(int(n[running[0]]) for n in numbers)
-        consecutive = values == list(range(values[0], values[-1] + 1))
-        span = f"{values[0]}..{values[-1]}" if consecutive else ",".join(map(str, values))
-        number = numbers[0][running[0]]
-        result.append(tuple(re.sub(rf"(?<!\d){number}(?!\d)", f"{{{span}}}", side, count=1) for side in members[0]))
-    return result
+    return [pair for members in groups.values() for pair in _fold_group(members)]
+
+
+def _fold_group(members):
+    """Pairs that differ in their numbers only, as one pair if it is one number that differs."""
+    columns = list(zip(*([int(n) for side in member for n in _NUMBERS.findall(side)] for member in members)))
+    running = {values for values in columns if len(set(values)) > 1}
+    if len(running) != 1:
+        return members
+    values = sorted(running.pop())
+    consecutive = values == list(range(values[0], values[-1] + 1))
+    span = f"{values[0]}..{values[-1]}" if consecutive else ",".join(map(str, values))
+    varies = iter(len(set(column)) > 1 for column in columns)
+    return [tuple(_NUMBERS.sub(lambda match: f"{{{span}}}" if next(varies) else match[0], side) for side in members[0])]
 
 
 def _more(count):
