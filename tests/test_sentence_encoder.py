@@ -7,7 +7,7 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
-from helpers import to_numpy
+from helpers import backend, to_numpy
 from real_weights import files_of
 
 from keras_su import build_transformer_model
@@ -100,7 +100,10 @@ def hidden_states(body, text, maxlen):
     """Those of one text by itself, without any padding."""
     model, tokenizer = backbone(body)
     token_ids, segment_ids = tokenizer.encode(text, maxlen=maxlen)
-    return to_numpy(model([np.array([token_ids]), np.array([segment_ids])]))[0].astype("float64")
+    inputs = [np.array([token_ids]), np.array([segment_ids])]
+    # Operation by operation TensorFlow is faster, as a compiled program the others are.
+    hidden = to_numpy(model(inputs)) if backend() == "tensorflow" else model.predict_on_batch(inputs)
+    return hidden[0].astype("float64")
 
 
 def pooled(body, text, mode, maxlen=12):
@@ -124,7 +127,7 @@ def test_every_pooling_against_numpy_in_batches_of_any_size(make, body):
     encoder = SentenceEncoder.from_folder(make(modes=MODES))
     assert (encoder.width, encoder.max_length, encoder.pad_id) == (len(MODES) * 16, 12, 0)
     wanted = np.stack([np.concatenate([pooled(body, text, mode) for mode in MODES]) for text in TEXTS])
-    for batch_size in (1, 4, 32):
+    for batch_size in (2, 32):
         vectors = encoder.encode(TEXTS, batch_size)
         assert vectors.dtype == "float32"
         np.testing.assert_allclose(vectors, wanted, atol=2e-5)
