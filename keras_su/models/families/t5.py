@@ -112,7 +112,9 @@ def _head(config, version, hidden_size):
         return tied, factor if scaled else None, read_language_model(config, tied)
     # transformers 5 calls every model tied; the file tells.
     tied = config.read("tie_word_embeddings", default=True) and not config.is_untied("lm_head.weight", "shared.weight")
-    scaled = config.read_option("logit_scale", "scale_decoder_outputs", default=tied)
+    writer = str(config.read_option("transformers_version", default="4"))
+    default = tied and not (version.startswith("mt5") and not writer.startswith("4"))  # from 5 on mT5 is never scaled
+    scaled = config.read_option("logit_scale", "scale_decoder_outputs", default=default)
     config.note(tie_word_embeddings=tied)
     return tied, None, read_language_model(config, tied, scale=factor if scaled else None)
 
