@@ -106,6 +106,8 @@ class Case:
             keras_su.backend.set_gelu("erf")
 
     def _check_run(self, run):
+        if run.get("generate"):
+            return self._check_generation(run)
         model = self.build(run["builder"])
         mask = self.arrays.get("in_attention_mask")
         # Called, not predicted: compiling each of these tiny models would take longer than running them.
@@ -113,7 +115,23 @@ class Case:
         outputs = outputs if isinstance(outputs, list) else [outputs]
         assert len(outputs) == len(run["outputs"])
         for name, output in zip(run["outputs"], outputs):
-            self.compare(name, output, self.data["tolerance"][name], mask)
+            decoded = name == "lm" and "in_decoder_ids" in self.arrays  # the mask is that of the source
+            self.compare(name, output, self.data["tolerance"][name], None if decoded else mask)
+
+    def _check_generation(self, run):
+        """Greedy continuation without an end of sequence, judged at once: each token is what the model says behind its prefix."""
+        generated, segment = self.arrays["out_generated"], self.data["compute"].get("gen_segment")
+        assert generated.shape[1] > run["max_new_tokens"]
+        ids = generated[:, :-1]
+        if run["inputs"] == ["prompt_ids"]:
+            model, inputs = self.build(run["builder"], final_activation="linear"), [ids]
+            assert np.array_equal(ids[:, : -run["max_new_tokens"] + 1], self.input("prompt_ids"))
+        else:
+            model, inputs = self.build(run["builder"], with_lm="linear"), [self.input("token_ids"), ids]
+        inputs += [] if segment is None else [np.full_like(ids, segment)]
+        logits = keras.ops.convert_to_numpy(model([keras.ops.convert_to_tensor(a) for a in inputs], training=False))
+        new = run["max_new_tokens"]
+        np.testing.assert_array_equal(logits[:, -new:].argmax(-1), generated[:, -new:])
 
     # ---- layers and functions
 
@@ -131,7 +149,7 @@ class Case:
         if arguments.get("mask") is not None:
             masks = [None if name is None else tensors[name] for name in arguments["mask"]]
             arguments["mask"] = masks if isinstance(inputs, list) else masks[0]
-        layer(inputs, **arguments)
+        layer(inputs, **arguments)  # builds it
         weights = [self.arrays[f"w_{index:02d}"] for index in range(len(self.data["weights"]))]
         if weights:
             layer.set_weights(weights)

@@ -36,6 +36,7 @@ def t5(config, version, half=None, shared_positions=True):
         shared_positions: whether all layers share one table of relative positions.
     """
     config.read_option("is_encoder_decoder", default=True)
+    config.read_option("n_positions", default=None)  # of the training texts; relative positions have no end
     hidden_size = config.read("hidden_size", "d_model")
     heads = config.read("num_attention_heads", "num_heads")
     head_size = config.read("attention_head_size", "d_kv", default=hidden_size // heads)
