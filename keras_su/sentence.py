@@ -150,7 +150,7 @@ class SentenceEncoder:
         return cls(
             network,
             tokenizer,
-            max_length=length_limit(handle.spec, said, config, body) if max_length is None else max_length,
+            max_length=length_limit(handle.spec, said, config, body, max_length),
             do_lower_case=bool(said.get("do_lower_case")),
             prompts={**(settings.get("prompts") or {}), **(prompts or {})},
             default_prompt=settings.get("default_prompt_name"),

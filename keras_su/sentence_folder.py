@@ -84,15 +84,19 @@ def sentence_config(folder):
     return read_json(found[0]) if found else {}
 
 
-def length_limit(spec, said, config, folder):
-    """Most tokens of a text: what the folder says, and no more than the position table has."""
-    limits = [said.get("max_seq_length")]
-    if limits[0] is None:
+def length_limit(spec, said, config, folder, given=None):
+    """Most tokens of a text: what the caller says, else what the folder says; never more than the position table has."""
+    position = spec.embeddings.position
+    rows = position.length - position.offset if position is not None and not position.hierarchical else None
+    if given is not None:
+        if not isinstance(given, int) or given < 1 or (rows is not None and given > rows):
+            most = "" if rows is None else f" up to {rows}, the length of the position table"
+            raise bad_value("max_length", given, f"a positive integer{most}")
+        return given
+    limits = [rows, said.get("max_seq_length")]
+    if limits[1] is None:
         limits.append(read_json(folder / "tokenizer_config.json", optional=True).get("model_max_length"))
         limits.append(config.get("max_position_embeddings"))
-    position = spec.embeddings.position
-    if position is not None and not position.hierarchical:
-        limits.append(position.length - position.offset)
     limits = [int(limit) for limit in limits if limit is not None and 0 < limit < 1e9]  # a huge number means none
     return min(limits) if limits else None
 

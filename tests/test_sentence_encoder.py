@@ -206,6 +206,11 @@ def test_a_plain_folder_is_pooled_as_one_says(body):
         warnings.simplefilter("error")
         encoder = SentenceEncoder.from_folder(body, pooling="cls", normalize=True, max_length=5)
     np.testing.assert_allclose(encoder.encode(TEXTS[3]), unit(pooled(body, TEXTS[3], "cls", 5)), atol=2e-5)
+    for wrong in (21, 0, 5.0):
+        with pytest.raises(
+            KerasSuError, match="max_length: got .*, expected a positive integer up to 20, the length of the position"
+        ):
+            SentenceEncoder.from_folder(body, pooling="cls", max_length=wrong)
 
 
 def test_a_model_of_lower_precision_gives_float32(make):
