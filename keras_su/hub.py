@@ -301,7 +301,7 @@ def _fetch(address):
             raise _refused(address, hub, kind, error) from error
         folder = _from_cache(address, hub, kind, error)
     _check_pointers(folder, address)
-    return str(Path(folder) / address.file) if address.file else str(folder)
+    return str(Path(folder) / (address.file or _folder_of_model(folder)))
 
 
 def _wanted(names, address):
@@ -312,6 +312,14 @@ def _wanted(names, address):
         known = ", ".join(_WEIGHTS)
         raise HubError(f"{address} holds no weights that keras_su reads ({known}). It holds: {listing(sorted(names))}.")
     return [*small, *weights]
+
+
+def _folder_of_model(folder):
+    """Where in a repository its only checkpoint lies, if that is a folder with a configuration of its own."""
+    names = [file.relative_to(folder).as_posix() for file in Path(folder).rglob("*") if file.is_file()]
+    _, weights = choose_files(names)
+    inside = os.path.commonpath([os.path.dirname(name) for name in weights]) if weights else ""
+    return inside if any(_in_root(name[len(inside) + 1 :], ("*config*.json",)) for name in names if inside) else ""
 
 
 def _from_cache(address, hub, kind, error):

@@ -71,8 +71,8 @@ class MultiHeadAttention(Layer):
         mask: list parallel to ``inputs``; entry 2 (of ``v``) hides padded keys. Filled by Keras from implicit masks.
         a_bias: the list holds an attention bias. Boolean = who may attend, float = added to the scaled scores. Rank 2 ``(T,
             S)``, rank 3 ``(batch, T, S)`` or rank 4 ``(batch, heads, T, S)``; axes of size 1 broadcast.
-        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``; a narrower one rotates the first columns), ``"t5_relative"`` (``(T, S, heads)``) or
-            ``"typical_relative"`` (``(T, S, key_size)``); the last two may have a batch axis in front.
+        p_bias: ``"rotary"`` (table ``(1 or batch, T, key_size)``; a narrower one rotates the first columns), ``"t5_relative"``
+            (``(T, S, heads)``) or ``"typical_relative"`` (``(T, S, key_size)``); the last two may have a batch axis in front.
         segments: segment ids ``(batch, T)`` for ``mask_mode``.
         scores: scores ``(batch, heads, T, S)`` of the layers below, added to those of this layer and included in the returned
             ones (RealFormer, arXiv 2012.11747).

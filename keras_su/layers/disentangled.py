@@ -48,15 +48,15 @@ class RelativeTable(Layer):
 class DisentangledAttention(Layer):
     """Attention whose scores also compare content with distance (DeBERTa, arXiv 2006.03654).
 
-    ``score(i, j) = (q_i k_j + q_i K[b] + k_j Q[b]) / sqrt(3 head_size)``, where b is the bucket of the distance ``i - j`` and K, Q
-    are projections of a table of distances.
+    ``score(i, j) = (q_i k_j + q_i K[b] + k_j Q[b]) / sqrt(3 head_size)``, where b is the bucket of the distance ``i - j``, and K
+    and Q are projections of a table of distances.
 
     Args:
         heads: number of heads.
         head_size: their width.
         span: number of buckets on each side; the table has ``2 * span`` rows.
-        max_distance: from which distance on everything shares the last bucket, growing logarithmically from ``span / 2``; ``None``
-            gives each distance up to ``span`` a bucket of its own.
+        max_distance: from which distance on everything shares the last bucket; buckets grow logarithmically from ``span / 2``
+            on. ``None`` gives each distance up to ``span`` a bucket of its own.
         terms: which of ``"c2p"`` (query with distance) and ``"p2c"`` (key with distance) there are.
         share_key: project the table with the query and key layers, not with layers of its own.
         attention_dropout: dropout rate of the attention weights.

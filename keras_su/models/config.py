@@ -182,7 +182,7 @@ class Config:
         if self._own:
             named = listing(f"{name}={value!r}" for name, value in self._own.items())
             raise KerasSuError(
-                f"A Hugging Face {self.family} cannot express {named}. Save the model as a TF checkpoint or a .keras file instead."
+                f"A Hugging Face {self.family} cannot express {named}. Save the model as a TF checkpoint or a .keras file."
             )
         skip = {"architectures", "auto_map", "torch_dtype", "dtype", "transformers_version", "model_type", "_name_or_path"}
         kept = {name: value for name, value in self.values.items() if name in _SILENT and name not in skip}

@@ -30,8 +30,8 @@ class Pool:
 class MaskedLM:
     """Masked language model head, tied to the token table; also the head of the causal and UniLM applications of encoders.
 
-    ``activation`` is ``"softmax"`` for probabilities or ``"linear"`` for logits; both come out in float32. ``bias`` is that of the
-    dense layer, ``output_bias`` that of the vocabulary.
+    ``activation`` is ``"softmax"`` for probabilities or ``"linear"`` for logits; both come out in float32. ``bias`` is that of
+    the dense layer, ``output_bias`` that of the vocabulary.
     """
 
     activation: str = "softmax"

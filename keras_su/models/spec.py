@@ -159,7 +159,7 @@ class Spec:
 
     ``block`` is one :class:`Block` for all layers, or a function of the layer index. ``shared_blocks`` is the number of different
     blocks that the layers take turns in sharing (ALBERT), ``None`` when each has its own. ``side`` (``"Encoder-"``,
-    ``"Decoder-"``) stands before the names of the layers; ``memory`` is the width of the encoder states that a decoder attends to.
+    ``"Decoder-"``) stands before the names of the layers; ``memory`` is the width of the states that a decoder attends to.
     """
 
     vocab_size: int

@@ -114,9 +114,7 @@ class NameMap:
     _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self):
-        patterns = {
-            source.name: re.compile(_INDEX.sub(r"(\\d+)", re.escape(source.name)) + "$") for source in self.rows.values()
-        }
+        patterns = {source.name: re.compile(_INDEX.sub(r"(\\d+)", re.escape(source.name)) + "$") for source in self.rows.values()}
         object.__setattr__(self, "_patterns", patterns)
 
     def find(self, path):
@@ -175,7 +173,7 @@ class NameMap:
         return result
 
     def _outer_prefix(self, names):
-        """The wrapper before the root in every name of the body: ``"module."`` of parallel training, ``"model."`` of a trainer."""
+        """The wrapper before the root in every name of the body: ``"module."`` (parallel training), ``"model."`` (a trainer)."""
         if not self.root:
             return ""
         first = next(iter(self._patterns)).removeprefix(self.root)  # by convention the token table, which every file has
@@ -187,7 +185,9 @@ class NameMap:
 
     def score(self, names):
         """How well the table fits a file, layer numbers folded; see :class:`Fit`."""
-        folded = {_NUMBER.sub("{i}", name) for name in self.canonical(names) if name not in self.aliases and not self.ignores(name)}
+        folded = {
+            _NUMBER.sub("{i}", name) for name in self.canonical(names) if name not in self.aliases and not self.ignores(name)
+        }
         rows = {_NUMBER.sub("{i}", re.sub(r"\{i(:0\d+d)?\}", "{i}", name)) for name in self._patterns}
         found = len(rows & folded)
         if not found:

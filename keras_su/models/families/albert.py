@@ -8,7 +8,7 @@ from dataclasses import replace
 from keras_su.models.families.bert import TF_HEADS, encoder, read_norms, rows
 from keras_su.models.families.common import CONDITIONAL, POSITION_BUFFERS, TF_SLOTS
 from keras_su.models.registry import register_family
-from keras_su.models.spec import Output, post_norm, pre_norm
+from keras_su.models.spec import Output, pre_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Source
 
 
@@ -66,7 +66,7 @@ def _torch_block(ours, group):
 def _maps(blocks):
     """TF and torch tables; ``blocks`` are pairs of our name for a block and the group it is stored in."""
     outside = {path: s for path, s in rows(TF, "bert/", "layer_{i}", TF_HEADS).items() if not path.startswith("Transformer")}
-    torch = {path: s for path, s in rows(TORCH, "albert.", "layer.{i}", {}, "encoder embedding_hidden_mapping_in").items()}
+    torch = rows(TORCH, "albert.", "layer.{i}", {}, "encoder embedding_hidden_mapping_in")
     torch = {path: s for path, s in torch.items() if not path.startswith(("Transformer", "Pooler", "MLM"))}
     torch |= {
         **TORCH.dense("Pooler-Dense", "albert.pooler"),

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from keras_su.errors import KerasSuError
 from keras_su.models.families.common import CONDITIONAL, POSITION_BUFFERS, TF_SLOTS, read_frame, read_position_ids
+from keras_su.models.families.uer import UER
 from keras_su.models.heads import MaskedLM, Pool
 from keras_su.models.parts import FeedForward, SelfAttention
 from keras_su.models.registry import register_family
 from keras_su.models.spec import Embeddings, Learned, Norm, Spec, post_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Source
-from keras_su.weights.transforms import SkipRows, Transpose
+from keras_su.weights.transforms import Transpose
 
 
 def bert(config):
@@ -65,7 +66,9 @@ def encoder(config, *, epsilon=1e-12, learned=True, position=None, offset=0, hea
         hidden_size=hidden_size,
         num_layers=config.read("num_hidden_layers"),
         embeddings=Embeddings(**{**fields, **embeddings}),
-        block=post_norm(norm, attention, FeedForward(units=config.read("intermediate_size"), activation=activation), dropout=dropout),
+        block=post_norm(
+            norm, attention, FeedForward(units=config.read("intermediate_size"), activation=activation), dropout=dropout
+        ),
         heads=encoder_heads(config, activation, outer_norm) if heads else (),
     )
 
@@ -170,33 +173,6 @@ def without_rows(name_map, *paths):
 
 
 BERT_TORCH = torch_map("bert.")
-
-_UER_BLOCK, _UER_ATTENTION = "encoder.transformer.{i}", "Transformer-{i}-MultiHeadSelfAttention"
-UER = NameMap(
-    "torch",
-    {
-        **TORCH.table("Embedding-Token", "embedding.word_embedding", vocabulary="rows"),
-        "Embedding-Segment/embeddings": Source("embedding.segment_embedding.weight", (SkipRows(1),)),
-        **TORCH.table("Embedding-Position", "embedding.position_embedding"),
-        **TORCH.norm("Embedding-Norm", "embedding.layer_norm"),
-        **TORCH.dense(f"{_UER_ATTENTION}/query", f"{_UER_BLOCK}.self_attn.linear_layers.0"),
-        **TORCH.dense(f"{_UER_ATTENTION}/key", f"{_UER_BLOCK}.self_attn.linear_layers.1"),
-        **TORCH.dense(f"{_UER_ATTENTION}/value", f"{_UER_BLOCK}.self_attn.linear_layers.2"),
-        **TORCH.dense(f"{_UER_ATTENTION}/output", f"{_UER_BLOCK}.self_attn.final_linear"),
-        **TORCH.norm(f"{_UER_ATTENTION}-Norm", f"{_UER_BLOCK}.layer_norm_1"),
-        **TORCH.dense("Transformer-{i}-FeedForward/input_0", f"{_UER_BLOCK}.feed_forward.linear_1"),
-        **TORCH.dense("Transformer-{i}-FeedForward/output", f"{_UER_BLOCK}.feed_forward.linear_2"),
-        **TORCH.norm("Transformer-{i}-FeedForward-Norm", f"{_UER_BLOCK}.layer_norm_2"),
-        **TORCH.dense("Pooler-Dense", "target.nsp_linear_1"),
-        **TORCH.dense("NSP-Proba", "target.nsp_linear_2"),
-        **TORCH.dense("MLM-Dense", "target.mlm_linear_1"),
-        **TORCH.norm("MLM-Norm", "target.layer_norm"),
-        "MLM-Bias/beta": Source("target.mlm_linear_2.bias", vocabulary="rows"),
-    },
-    ignore=(r"^target\.mlm_linear_2\.weight$",),
-    optional=CONDITIONAL,
-)
-"""Checkpoints of UER-py before their conversion: segments counted from 1, row 0 is padding."""
 
 
 def export(entries, spec):

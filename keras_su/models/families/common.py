@@ -71,7 +71,7 @@ def read_language_model(config, tied=True, **fields):
 
 
 def read_rotary(config, layout="half", fraction=1.0, base=10000.0, kind=None):
-    """Rotary positions as transformers describes them: ``rope_theta`` and ``rope_scaling``, or ``rope_parameters`` since version 5.
+    """Rotary positions as transformers describes them: ``rope_theta`` and ``rope_scaling``, since version 5 ``rope_parameters``.
 
     Args:
         config: the configuration.

@@ -56,7 +56,9 @@ ELECTRA_TORCH = replace(_TORCH, rows=_table(TORCH, "electra.", "layer.{i}", TORC
 # Google's files hold both networks. The generator has blocks of its own, but the embeddings of the discriminator.
 _BOTH = (*TF_SLOTS, r"(^|/)temperature$")
 _GENERATOR = {
-    path: replace(source, name=source.name.replace("electra/encoder", "generator/encoder").replace("electra/emb", "generator/emb"))
+    path: replace(
+        source, name=source.name.replace("electra/encoder", "generator/encoder").replace("electra/emb", "generator/emb")
+    )
     if path.startswith(("Transformer", "Embedding-Mapping"))
     else source
     for path, source in _table(TF, "electra/", "layer_{i}", TF_GENERATOR).items()

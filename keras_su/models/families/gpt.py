@@ -17,7 +17,7 @@ from keras_su.models.families.common import (
 )
 from keras_su.models.parts import FeedForward, SelfAttention
 from keras_su.models.registry import register_family
-from keras_su.models.spec import CAUSAL, Block, Embeddings, Learned, Norm, Output, Residual, Spec, post_norm, pre_norm
+from keras_su.models.spec import CAUSAL, Block, Embeddings, Learned, Norm, Output, Spec, post_norm, pre_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Piece, Source
 from keras_su.weights.transforms import Squeeze
 
@@ -109,7 +109,10 @@ def _rename(name_map, changes):
 _WITHOUT = ("Embedding-Norm", "Pooler", "MLM", "NSP")
 _BODY = replace(BERT_TF, rows={path: s for path, s in BERT_TF.rows.items() if not path.startswith(_WITHOUT)})
 GPT_TF = _rename(_BODY, [("bert/", "gpt/"), ("encoder", "transformer")])
-GPT2_TF = {**_rename(replace(_BODY, rows=GPT_TF), [("output/LayerNorm", "input/LayerNorm")]), **TF.norm("Output-Norm", "gpt/output/LayerNorm")}
+GPT2_TF = {
+    **_rename(replace(_BODY, rows=GPT_TF), [("output/LayerNorm", "input/LayerNorm")]),
+    **TF.norm("Output-Norm", "gpt/output/LayerNorm"),
+}
 
 _ATTENTION, _FEED_FORWARD = "Transformer-{i}-MultiHeadSelfAttention", "Transformer-{i}-FeedForward"
 _QKV = [f"{_ATTENTION}/{part}" for part in ("query", "key", "value")]
@@ -136,7 +139,11 @@ def _openai():
     for index, path in enumerate(_QKV):
         table[f"{path}/kernel"] = Source(f"{block}/attn/c_attn/w", (Squeeze(),), piece=Piece(index, 2))
         table[f"{path}/bias"] = Source(f"{block}/attn/c_attn/b", piece=Piece(index, 0))
-    dense = {f"{_ATTENTION}/output": "attn/c_proj", f"{_FEED_FORWARD}/input_0": "mlp/c_fc", f"{_FEED_FORWARD}/output": "mlp/c_proj"}
+    dense = {
+        f"{_ATTENTION}/output": "attn/c_proj",
+        f"{_FEED_FORWARD}/input_0": "mlp/c_fc",
+        f"{_FEED_FORWARD}/output": "mlp/c_proj",
+    }
     for path, name in dense.items():
         table |= {f"{path}/kernel": Source(f"{block}/{name}/w", (Squeeze(),)), f"{path}/bias": Source(f"{block}/{name}/b")}
     norms = {f"{_ATTENTION}-Norm": f"{block}/ln_1", f"{_FEED_FORWARD}-Norm": f"{block}/ln_2", "Output-Norm": "model/ln_f"}

@@ -119,7 +119,9 @@ def qwen2(config):
 def qwen3(config):
     """Qwen3: norms of the query and key heads, no biases."""
     norm = rms(config.read("rms_norm_eps", default=1e-6))
-    return decoder(config, window=read_window(config), bias=config.read("attention_bias", default=False), head_size=128, qk_norm=norm)
+    return decoder(
+        config, window=read_window(config), bias=config.read("attention_bias", default=False), head_size=128, qk_norm=norm
+    )
 
 
 def internlm(config):
@@ -198,13 +200,17 @@ def register_decoder(name, spec, rows=LLAMA_ROWS, model_types=(), classes=("", "
 def _biased(*prefixes):
     """Llama's table with the biases of some layers only, so that the families can be told apart."""
     return {
-        path: source for path, source in LLAMA_ROWS.items() if not path.endswith("/bias") or path.startswith(tuple(prefixes) or "?")
+        path: source
+        for path, source in LLAMA_ROWS.items()
+        if not path.endswith("/bias") or path.startswith(tuple(prefixes) or "?")
     }
 
 
 _UNBIASED = _biased()
 
-register_decoder("llama", llama, model_types=("llama", "yi"), classes=("LlamaModel", "LlamaForCausalLM"), aliases=("yi", "smollm2"))
+register_decoder(
+    "llama", llama, model_types=("llama", "yi"), classes=("LlamaModel", "LlamaForCausalLM"), aliases=("yi", "smollm2")
+)
 register_decoder("mistral", mistral, _UNBIASED, classes=("MistralModel", "MistralForCausalLM"))
 register_decoder("qwen2", qwen2, _biased(*QKV), classes=("Qwen2Model", "Qwen2ForCausalLM"), aliases=("qwen1.5", "qwen2.5"))
 register_decoder("qwen3", qwen3, {**LLAMA_ROWS, **HEAD_NORMS}, classes=("Qwen3Model", "Qwen3ForCausalLM"))

@@ -76,7 +76,9 @@ _SINUSOIDS = (r"encoder\.embed_positions\.weight$",)
 
 def _bare(name_map):
     """A table without norms, biases and the heads of BERT."""
-    kept = {path: s for path, s in name_map.rows.items() if not path.startswith(("Pooler", "MLM", "NSP")) and "-Norm/" not in path}
+    kept = {
+        path: s for path, s in name_map.rows.items() if not path.startswith(("Pooler", "MLM", "NSP")) and "-Norm/" not in path
+    }
     return replace(name_map, rows={path: source for path, source in kept.items() if not path.endswith("/bias")})
 
 
