@@ -10,8 +10,8 @@ class Transpose:
     """Swap the axes of a matrix: torch keeps ``Linear.weight`` as (out, in)."""
 
     def forward(self, array):
-        """From the file to the model."""
-        return np.ascontiguousarray(array.T)
+        """From the file to the model; a view, because the backend copies anyway."""
+        return array.T
 
     def backward(self, array):
         """From the model to the file."""
@@ -32,7 +32,7 @@ class Axes:
 
     def forward(self, array):
         """From the file to the model."""
-        return np.ascontiguousarray(array.transpose(self.order))
+        return array.transpose(self.order)
 
     def backward(self, array):
         """From the model to the file."""
