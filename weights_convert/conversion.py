@@ -299,7 +299,7 @@ class Conversion:
         try:
             config = self.family.hugging_face_config(self.handle.config, self.handle.spec)
         except KerasSuError as error:
-            raise KerasSuError(f"{error} What the source was not trained with can be set with --set NAME=VALUE.") from error
+            raise KerasSuError(f"{error} What only follows from a default can be changed with --set NAME=VALUE.") from error
         if self.dtype != "float32":
             config["torch_dtype"] = self.dtype
         if self.handle.spec.embeddings.pad_id is not None:
