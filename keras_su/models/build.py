@@ -15,7 +15,7 @@ from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
 from keras_su.models.heads import has_language_model
 from keras_su.models.registry import Family, family_of_config, find_family, fit, list_models, rank_families
-from keras_su.models.spec import Mask, Seq2Seq, Spec
+from keras_su.models.spec import Seq2Seq, Spec, with_rule
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
 
@@ -188,7 +188,7 @@ def _make_spec(model, family, config):
             raise KerasSuError(
                 f"application={application!r} needs a language model head, which this Spec lacks. Add MaskedLM to its heads."
             )
-        spec = replace(spec, mask=Mask(rules=(_RULES[application],)))
+        spec = with_rule(spec, _RULES[application])
     return spec, unknown
 
 

@@ -232,12 +232,22 @@ def pre_norm(norm, *parts, dropout=0.0, **changes):
 
 def map_parts(spec, part_class, **changes):
     """A copy of ``spec`` in which every part of a class has some fields changed; for the ``edit=`` argument of the factory."""
+    return _each_part(spec, lambda part: replace(part, **changes) if isinstance(part, part_class) else part)
 
+
+def with_rule(spec, rule):
+    """A copy of ``spec`` whose mask is that rule alone, also in layers with a mask of their own, which keep their windows."""
+
+    def edit(part):
+        mask = getattr(part, "mask", None)
+        return part if mask is None else replace(part, mask=replace(mask, rules=(rule,)))
+
+    return replace(_each_part(spec, edit), mask=Mask(rules=(rule,)))
+
+
+def _each_part(spec, change):
     def edit(block):
-        residuals = [
-            replace(r, part=replace(r.part, **changes)) if isinstance(r.part, part_class) else r for r in block.residuals
-        ]
-        return replace(block, residuals=tuple(residuals))
+        return replace(block, residuals=tuple(replace(r, part=change(r.part)) for r in block.residuals))
 
     def edit_side(side):
         original = side.block
