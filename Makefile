@@ -35,7 +35,7 @@ bench: .venv/test.stamp  ## run the benchmarks
 	@for file in benchmarks/bench_*.py; do echo; echo "==== $$file"; KERAS_BACKEND=tensorflow .venv/bin/python "$$file"; done
 
 route:  ## the files to read, in order, to know BERT end to end
-	@cd keras_su && wc -l models/families/bert.py models/spec.py models/parts.py models/heads.py models/graph.py models/build.py \
+	@cd keras_su && wc -l models/families/bert.py models/families/common.py models/spec.py models/parts.py models/heads.py models/graph.py models/build.py \
 	    layers/embedding.py layers/attention.py ops/attention.py masks.py layers/tokens.py layers/feed_forward.py layers/normalization.py
 
 clean:  ## remove the environment and everything that was made

@@ -6,7 +6,18 @@ TensorFlow, JAX nor torch by itself (Keras imports the backend that ``KERAS_BACK
 
 from keras_su import activations, backend, initializers, layers, masks, models
 from keras_su.models import build_transformer_model
+from keras_su.sentence import SentenceEncoder
 
 __version__ = "1.0.0"
 
-__all__ = ["__version__", "activations", "backend", "build_transformer_model", "initializers", "layers", "masks", "models"]
+__all__ = [
+    "SentenceEncoder",
+    "__version__",
+    "activations",
+    "backend",
+    "build_transformer_model",
+    "initializers",
+    "layers",
+    "masks",
+    "models",
+]
