@@ -126,7 +126,7 @@ def test_files_around_the_weights(run, tmp_path):
         "bert_model.ckpt.index",
         "vocab.txt",
     ]
-    assert "left out  tokenizer.json: belongs to Hugging Face folders" in told
+    assert "left out  1_Pooling/config.json, tokenizer.json, tokenizer_config.json: belongs to Hugging Face folders" in told
     assert oct(Path("hf").stat().st_mode & 0o777) == oct(0o777 & ~_umask())  # as any new folder
 
 

@@ -1,6 +1,5 @@
 """What a conversion did, in full as JSON and folded for the screen."""
 
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
@@ -66,15 +65,12 @@ class Report:
         if same:
             lines.append(f"kept      {same} names")
         lines += _some("renamed", [f"{a} -> {b}" for a, b in fold_pairs([pair for pair in self.renamed if pair[0] != pair[1]])])
-        reasons = {}
-        for name, reason in self.dropped.items():
-            reasons.setdefault(_general(reason), []).append(name)
-        lines += _some("dropped", [f"{name}: {reason}" for reason, names in reasons.items() for name in fold(names)])
+        lines += _some("dropped", [f"{name}: {reason}" for reason, names in _by_reason(self.dropped) for name in fold(names)])
         for (before, after), count in Counter(self.casts.values()).items():
             lines.append(f"cast      {count} tensors {before} -> {after}")
         if self.files:
             lines.append(f"files     {', '.join(self.files)}")
-        lines += [f"left out  {name}: {reason}" for name, reason in self.left_out.items()]
+        lines += [f"left out  {', '.join(sorted(names))}: {reason}" for reason, names in _by_reason(self.left_out)]
         lines += [f"note      {note}" for note in self.notes]
         if self.verified:
             worst = max(self.verified["outputs"].values(), default=0.0)
@@ -97,9 +93,12 @@ def size(count):
         count /= 1000
 
 
-def _general(reason):
-    """Reasons that differ in a layer number are one."""
-    return re.sub(r"(?<=Transformer-)\d+", "{i}", reason)
+def _by_reason(dropped):
+    """``(reason, names)`` pairs."""
+    reasons = {}
+    for name, reason in dropped.items():
+        reasons.setdefault(reason, []).append(name)
+    return reasons.items()
 
 
 def _some(title, lines):
