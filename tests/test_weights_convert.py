@@ -11,7 +11,7 @@ from converting import CASES, VOCABULARY, convert, folder_of, runner, source_fol
 from golden_cases import HERE
 from helpers import to_numpy
 
-from keras_su import build_transformer_model
+from keras_su import build_transformer_model, hub
 from keras_su.weights import write_safetensors
 from weights_convert.source import read_metadata
 
@@ -134,6 +134,31 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_unknown_settings_are_told(run, tmp_path):
+    folder = source_folder(tmp_path)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**config, "flux_capacitor": 3}))
+    assert "not known, and left alone: flux_capacitor" in convert(run, folder, "tf", "tf")
+
+
+def test_a_repository_in_the_cache(run, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    root = tmp_path / "cache" / "models--owner--name"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(commit)
+    (root / "snapshots").mkdir()
+    source_folder(tmp_path, vocab__txt="a\nb\n").rename(root / "snapshots" / commit)
+
+    def unreachable(*_):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(hub._HuggingFace, "files", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    told = convert(run, "hf://owner/name", "tf", "tf", "--verify")
+    assert told.count("warning: ") == 1 and "Using the copy of owner/name in the cache" in told
+    assert "hf://owner/name -> tf (tf)" in told and Path("tf/vocab.txt").exists()
 
 
 # ---- dtypes and tokens

@@ -190,6 +190,7 @@ def test_wrong_usage(run, arguments, words):
         (["--from", CASES["safetensors"][0], "--set", "with_bool=1"], "Did you mean 'with_pool'"),
         (["--from", CASES["safetensors"][0], "--keep-tokens", "x.json"], "there is no file 'x.json'"),
         (["--from", HERE / "bert_embedding_size", "--model", "bert"], "cannot express embedding_size"),
+        (["--from", CASES["safetensors"][0], "--report", "no/such/folder.json"], "there is no folder for it"),
     ],
 )
 def test_failures_are_told(run, arguments, words):

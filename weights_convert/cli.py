@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import warnings
+from pathlib import Path
 
 from keras_su.errors import KerasSuError, MissingDependencyError, did_you_mean
 from keras_su.models import list_models
@@ -123,6 +124,8 @@ def main(arguments=None):
             return _run(options)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
+    except BrokenPipeError:
+        raise
     except (KerasSuError, MissingDependencyError, OSError, MemoryError) as error:
         if options.debug:
             raise
@@ -138,6 +141,8 @@ def main(arguments=None):
 
 
 def _run(options):
+    if options.report and not Path(options.report).absolute().parent.is_dir():
+        raise KerasSuError(f"--report {options.report!r}: there is no folder for it.")
     report = convert(
         Request(
             source=options.source,

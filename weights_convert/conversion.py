@@ -248,6 +248,9 @@ class Conversion:
     def _describe_names(self):
         """Fill the report: which tensor becomes which."""
         self.report.family, self.report.settings = self.family.name, dict(self.settings)
+        unknown = self.handle.config.done()
+        if unknown:
+            self.report.notes.append(f"settings of the configuration that are not known, and left alone: {', '.join(unknown)}")
         self.target_names = {}
         for path in self.handle.variables():
             row = None if self.target_map is None else self.target_map.find(path)
