@@ -174,8 +174,6 @@ class NameMap:
 
     def _outer_prefix(self, names):
         """The wrapper before the root in every name of the body: ``"module."`` (parallel training), ``"model."`` (a trainer)."""
-        if not self.root:
-            return ""
         first = next(iter(self._patterns)).removeprefix(self.root)  # by convention the token table, which every file has
         for name in names:
             if name.endswith(first):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from keras_su.models.families.bert import TF_HEADS, encoder, read_norms, rows
 from keras_su.models.families.common import CONDITIONAL, POSITION_BUFFERS, TF_SLOTS
 from keras_su.models.registry import register_family
-from keras_su.models.spec import Output, pre_norm
+from keras_su.models.spec import pre_norm
 from keras_su.weights.names import TF, TORCH, NameMap, Source
 
 
@@ -34,8 +34,7 @@ def unshared(config):
         return spec
     norm, _ = read_norms(config, 1e-7)
     parts = (residual.part for residual in spec.block.residuals)
-    block = pre_norm(norm, *parts, dropout=spec.embeddings.dropout)
-    return replace(spec, block=block, output=Output(norm=norm))
+    return replace(spec, block=pre_norm(norm, *parts, dropout=spec.embeddings.dropout))  # nothing follows the last block
 
 
 def _block(dialect, ours, names):
