@@ -36,7 +36,11 @@ ARRAYS = {
 }
 ARRAYS["x"][1, 3:] = 0  # what ``keras.layers.Masking`` takes for padding
 
-MASKS = {"x": np.any(ARRAYS["x"] != 0, axis=-1), "ids": np.array([[1, 1, 1, 0, 1], [1, 1, 1, 0, 0]], bool)}
+MASKS = {
+    "x": np.any(ARRAYS["x"] != 0, axis=-1),
+    "ids": np.array([[1, 1, 1, 0, 1], [1, 1, 1, 0, 0]], bool),
+    "ids_5": np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 1]], bool),
+}
 
 TENSORS = {name: ops.convert_to_tensor(array) for name, array in ARRAYS.items()}
 
@@ -52,7 +56,7 @@ class Row(NamedTuple):
     arguments: dict
     "of the constructor"
     inputs: Any
-    "a name in ARRAYS, or a list of names"
+    "a name in ARRAYS, or a list of names; ``table`` is what the row ``relative_table`` returned"
     shape: Any
     "documented shape of the output, or a list of shapes"
     weights: list
@@ -75,6 +79,7 @@ class Row(NamedTuple):
 
 
 HEADS = {"heads": 2, "head_size": 4}
+PARTS = {"input": ("kernel", "bias"), "output": ("kernel", "bias")}
 NORMAL = keras.initializers.RandomNormal(stddev=0.1)
 
 ROWS = [
@@ -132,6 +137,106 @@ ROWS = [
         (2, 5, 8),
         KERNELS_AND_BIASES,
         tensors={"segments": "segments"},
+    ),
+    Row(
+        "attention_grouped",
+        layers.MultiHeadAttention,
+        {
+            "heads": 4,
+            "head_size": 4,
+            "kv_heads": 2,
+            "output_bias": False,
+            "qk_norm": {"zero_mean": False, "offset": False, "epsilon": 1e-6},
+            "attention_scale": 0.3,
+            "soft_cap": 2.0,
+            "out_dim": 8,
+        },
+        "x",
+        (2, 5, 8),
+        [*KERNELS_AND_BIASES[:7], "query_norm/gamma", "key_norm/gamma"],
+    ),
+    Row(
+        "attention_half",
+        layers.MultiHeadAttention,
+        {**HEADS, "key_size": 6, "kv_heads": 1, "use_bias": False, "output_bias": True, "rotary_layout": "half"},
+        ["x", "x", "x", "allowed", "rotary"],
+        (2, 5, 8),
+        [*KERNELS, "output/bias"],
+        call={"a_bias": True, "p_bias": "rotary"},
+    ),
+    Row(
+        "gated_attention",
+        layers.GatedAttentionUnit,
+        {"units": 6, "key_size": 4, "normalization": "softmax_plus", "attention_dropout": 0.1},
+        ["x", "allowed", "rotary"],
+        (2, 5, 8),
+        [f"{name}/{part}" for name in ("input", "query", "key", "output") for part in PARTS.get(name, ("beta", "gamma"))],
+        call={"a_bias": True, "p_bias": "rotary"},
+    ),
+    Row(
+        "gated_attention_bare",
+        layers.GatedAttentionUnit,
+        {"units": 6, "key_size": 4, "activation": "gelu", "use_bias": False, "attention_scale": False},
+        "x",
+        (2, 5, 8),
+        ["input/kernel", "query/gamma", "key/gamma", "output/kernel"],
+    ),
+    Row(
+        "gated_attention_cross",
+        layers.GatedAttentionUnit,
+        {"units": 6, "key_size": 4, "use_bias": False, "self_attention": False, "kernel_initializer": NORMAL},
+        ["x", "short", "short"],
+        (2, 5, 8),
+        ["gate_query/kernel", "key/kernel", "value/kernel", "output/kernel"],
+    ),
+    Row("relative_table", layers.RelativeTable, {"input_dim": 6, "output_dim": 8}, "x", (1, 6, 8), ["embeddings"], None),
+    Row(
+        "disentangled",
+        layers.DisentangledAttention,
+        {**HEADS, "span": 3, "attention_dropout": 0.1},
+        ["x", "table", "allowed"],
+        (2, 5, 8),
+        KERNELS_AND_BIASES,
+        call={"a_bias": True},
+    ),
+    Row(
+        "disentangled_own_keys",
+        layers.DisentangledAttention,
+        {**HEADS, "span": 3, "max_distance": 9, "terms": ["c2p"], "share_key": False},
+        ["x", "table"],
+        (2, 5, 8),
+        [*KERNELS_AND_BIASES, "distance_key/kernel", "distance_key/bias"],
+    ),
+    Row(
+        "convolution",
+        layers.MaskedConvolution,
+        {"filters": 6, "kernel_size": 3, "activation": "gelu"},
+        ["x", "ids"],
+        (2, 5, 6),
+        ["convolution/kernel", "convolution/bias"],
+    ),
+    Row("first_row", layers.FirstRow, {"input_dim": 3, "output_dim": 8}, "x", (1, 1, 8), ["embeddings"], None),
+    Row("mapping", layers.Mapping, {"units": 6, "kernel_initializer": NORMAL}, "x", (2, 5, 6), ["kernel"]),
+    Row("soft_cap", layers.SoftCap, {"cap": 0.5}, "x", (2, 5, 8), []),
+    Row("norm_unit_offset", layers.LayerNormalization, {"unit_offset": True, "offset": False}, "x", (2, 5, 8), ["gamma"]),
+    Row("position_offset", layers.PositionEmbedding, {"input_dim": 7, "output_dim": 8, "offset": 2}, "x", (2, 5, 8), ["embeddings"]),
+    Row(
+        "embedding_pad",
+        layers.Embedding,
+        {"input_dim": 11, "output_dim": 8, "mask_zero": True, "pad_id": 5},
+        "ids",
+        (2, 5, 8),
+        ["embeddings"],
+        "ids_5",
+    ),
+    Row(
+        "rotary_scaled",
+        layers.RotaryPositionEmbedding,
+        {"output_dim": 6, "scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}},
+        "x",
+        (1, 5, 6),
+        [],
+        None,
     ),
     Row(
         "feed_forward",
@@ -293,6 +398,8 @@ def one_model(policy="float32"):
     results = {}
     for row in ROWS:
         output = row.apply(row.make(dtype=policy), tensors)
+        if row.name == "relative_table":
+            tensors["table"] = output
         several = isinstance(output, list)
         results.update({f"{row.name}_{place}": part for place, part in enumerate(output)} if several else {row.name: output})
         mask = getattr(output[0] if several else output, "_keras_mask", None)

@@ -141,8 +141,22 @@ def test_rotation_of_heads_and_of_several_tensors():
     assert_close(two, one[:, :, 0])
     with pytest.raises(KerasSuError, match="number of tensors: got 0"):
         apply_rotary_position_embeddings(table)
-    with pytest.raises(KerasSuError, match="rotary table width: got 4, expected 8"):
-        apply_rotary_position_embeddings(table, X)
+    with pytest.raises(KerasSuError, match="rotary table width: got 12, expected at most 8"):
+        apply_rotary_position_embeddings(RotaryPositionEmbedding(12)(X), X)
+
+
+def test_a_narrow_table_rotates_the_first_columns():
+    table = RotaryPositionEmbedding(4)(X)
+    found = to_numpy(apply_rotary_position_embeddings(table, X))
+    assert_close(found[..., :4], rotated(ARRAYS["x"][..., :4], np.arange(5)[None]))
+    np.testing.assert_array_equal(found[..., 4:], ARRAYS["x"][..., 4:])
+
+
+def test_the_half_layout_pairs_columns_across_the_middle():
+    table = RotaryPositionEmbedding(8)(X)
+    order = [0, 4, 1, 5, 2, 6, 3, 7]  # pairs side by side
+    found = to_numpy(apply_rotary_position_embeddings(table, X, layout="half"))
+    assert_close(found[..., order], rotated(ARRAYS["x"][..., order], np.arange(5)[None]))
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])

@@ -11,11 +11,11 @@ from layer_cases import ARRAYS, ROWS, model_and_outputs
 
 from keras_su import layers
 from keras_su.activations import set_gelu
-from keras_su.initializers import Sinusoidal
+from keras_su.initializers import FanNormal, Sinusoidal
 from keras_su.registration import PACKAGE
 
 # Classes that are no layers: an object of each. Layers have their rows in layer_cases.py.
-OBJECTS = {"Sinusoidal": Sinusoidal()}
+OBJECTS = {"Sinusoidal": Sinusoidal(), "FanNormal": FanNormal(0.5)}
 POLICIES = ["float32", "mixed_float16", "mixed_bfloat16"]
 
 
@@ -57,7 +57,7 @@ def test_configuration_of_objects(name):
 def test_outputs_are_finite_and_have_the_promised_shape_and_dtype(policy):
     model, outputs = model_and_outputs(policy)
     promised = model.output
-    wide = {"attention_bias_1": "float32", "rotary": "float32", "rotary_custom": "float32"}
+    wide = dict.fromkeys(("attention_bias_1", "rotary", "rotary_custom", "rotary_scaled"), "float32")
     for name, output in outputs.items():
         dtype = keras.backend.standardize_dtype(output.dtype)
         assert dtype == promised[name].dtype, name
@@ -111,7 +111,7 @@ def test_file_keeps_the_policy_of_every_layer_and_sub_layer(tmp_path):
     again = save_and_load(model, tmp_path)
     for layer in model.layers:
         assert policies(again.get_layer(layer.name)) == policies(layer)
-    assert policies(again).count(("query", "mixed_bfloat16")) == 7  # rows of MultiHeadAttention
+    assert policies(again).count(("query", "mixed_bfloat16")) == 13  # rows of attention layers
     for weight, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, other)
 
