@@ -56,6 +56,8 @@ class Family:
             "architectures": [self.classes[bool(spec.heads)]],
             "vocab_size": spec.vocab_size,
         }
+        if spec.embeddings.pad_id is not None:
+            entries["pad_token_id"] = spec.embeddings.pad_id
         return entries if self.export is None else self.export(entries, spec)
 
     def check_application(self, application):

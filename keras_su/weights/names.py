@@ -7,6 +7,7 @@ torch file it is ``x.weight`` and transposed.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from keras_su.weights.transforms import Transpose
@@ -111,11 +112,11 @@ class NameMap:
     ignore: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    _patterns: Mapping[str, re.Pattern] = field(default=None, init=False, repr=False, compare=False)
 
-    def __post_init__(self):
-        patterns = {source.name: re.compile(_INDEX.sub(r"(\\d+)", re.escape(source.name)) + "$") for source in self.rows.values()}
-        object.__setattr__(self, "_patterns", patterns)
+    @cached_property
+    def _patterns(self):
+        """Tensor name with an open layer number -> regular expression; made when a file is looked at, not at import."""
+        return {source.name: re.compile(_INDEX.sub(r"(\\d+)", re.escape(source.name)) + "$") for source in self.rows.values()}
 
     def find(self, path):
         """The source of our variable ``path``, or ``None``.

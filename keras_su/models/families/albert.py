@@ -96,19 +96,12 @@ FIRST = NameMap(
 )
 """brightmart's first layout."""
 
-_HUGGING_FACE = {"model_types": ("albert",), "classes": ("AlbertModel", "AlbertForPreTraining")}
-
 register_family(
     "albert",
     spec=albert,
     maps=(*_maps([("Transformer", 0), ("Transformer-{i}", "{i}")]), FIRST),
-    export=lambda entries, spec: {**entries, "pad_token_id": 0},
-    **_HUGGING_FACE,
+    model_types=("albert",),
+    classes=("AlbertModel", "AlbertForPreTraining"),
 )
 
-register_family(
-    "albert_unshared",
-    spec=unshared,
-    maps=_maps([("Transformer-{i}", 0)]),
-    claims=lambda values: False,
-)
+register_family("albert_unshared", spec=unshared, maps=_maps([("Transformer-{i}", 0)]))

@@ -48,6 +48,8 @@ def bart(config, half=None):
         block=post_norm(norm, *parts("encoder"), dropout=dropout),
         side="Encoder-",
     )
+    if embeddings.position_ids == "skip_padding":  # of the source
+        frame["embeddings"] = replace(embeddings, position_ids=None)
     decoder = Spec(
         **frame,
         num_layers=config.read("num_decoder_layers", "decoder_layers"),

@@ -179,7 +179,7 @@ def export(entries, spec):
     """Refuse what a Hugging Face BERT cannot hold."""
     if not spec.embeddings.segments:
         raise KerasSuError("A Hugging Face BERT cannot be without segments. Save the model as a TF checkpoint or a .keras file.")
-    return {**entries, "pad_token_id": 0}
+    return entries
 
 
 register_family(

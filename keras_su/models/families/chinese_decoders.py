@@ -4,7 +4,17 @@ from dataclasses import replace
 
 from keras_su.errors import KerasSuError
 from keras_su.models.families.common import read_rotary
-from keras_su.models.families.llama import ATTENTION, FEED_FORWARD, LAYER, LLAMA_ROWS, QKV, decoder, head, register_decoder
+from keras_su.models.families.llama import (
+    ATTENTION,
+    FEED_FORWARD,
+    LAYER,
+    LLAMA_ROWS,
+    QKV,
+    UNBIASED,
+    decoder,
+    head,
+    register_decoder,
+)
 from keras_su.models.positions import Rotary
 from keras_su.models.spec import Block
 from keras_su.weights.names import TORCH, Source
@@ -120,7 +130,7 @@ _BAICHUAN = {
     **_BODY,
     **TORCH.fused(QKV, f"{LAYER}.self_attn.W_pack", bias=False),
     **_OUTPUT,
-    **{path: s for path, s in LLAMA_ROWS.items() if path.startswith(FEED_FORWARD) and not path.endswith("/bias")},
+    **{path: s for path, s in UNBIASED.items() if path.startswith(FEED_FORWARD)},
 }
 _BAICHUAN2 = {**_BAICHUAN, "Output-LM/kernel": Source("lm_head.weight", (UnitRows(), Transpose()), vocabulary="rows")}
 

@@ -73,5 +73,5 @@ register_family(
     aliases=("deberta-v2", "deberta_v3"),
     model_types=("deberta-v2",),
     classes=("DebertaV2Model", "DebertaV2ForMaskedLM"),
-    export=lambda entries, spec: {**entries, "pad_token_id": 0, "legacy": True},
+    export=lambda entries, spec: {**entries, "legacy": True},
 )

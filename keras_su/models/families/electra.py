@@ -26,7 +26,7 @@ def export(entries, spec):
     """The class tells a discriminator from a generator."""
     if spec.heads and not isinstance(spec.heads[0], Discriminator):
         entries["architectures"] = ["ElectraForMaskedLM"]
-    return {**entries, "pad_token_id": 0}
+    return entries
 
 
 def _table(dialect, body, layer, heads):

@@ -34,5 +34,4 @@ register_family(
     ),
     model_types=("ernie",),
     classes=("ErnieModel", "ErnieForPreTraining"),
-    export=lambda entries, spec: {**entries, "pad_token_id": 0},
 )

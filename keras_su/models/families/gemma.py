@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from keras_su.models.families.common import read_rotary
-from keras_su.models.families.llama import ATTENTION, FEED_FORWARD, HEAD_NORMS, LAYER, LLAMA_ROWS, decoder, register_decoder
+from keras_su.models.families.llama import ATTENTION, FEED_FORWARD, HEAD_NORMS, LAYER, UNBIASED, decoder, register_decoder
 from keras_su.models.spec import Block, Mask, rms
 from keras_su.weights.names import TORCH
 
@@ -60,7 +60,7 @@ def _sandwich(config, spec, default, local_base=None):
     return replace(spec, block=block, heads=tuple(replace(head, soft_cap=cap) for head in spec.heads))
 
 
-_PLAIN = {path: s for path, s in LLAMA_ROWS.items() if not path.endswith("/bias") and "-Norm" not in path}
+_PLAIN = {path: source for path, source in UNBIASED.items() if "-Norm" not in path}
 _SANDWICH = {
     **_PLAIN,
     **TORCH.scale(f"{ATTENTION}-Norm-0", f"{LAYER}.input_layernorm"),
@@ -76,6 +76,6 @@ register_decoder(
     "gemma3",
     gemma3,
     {**_SANDWICH, **HEAD_NORMS},
-    model_types=("gemma3_text", "gemma3"),
+    model_types=("gemma3_text",),
     classes=("Gemma3TextModel", "Gemma3ForCausalLM"),
 )

@@ -197,23 +197,18 @@ def register_decoder(name, spec, rows=LLAMA_ROWS, model_types=(), classes=("", "
     )
 
 
-def _biased(*prefixes):
-    """Llama's table with the biases of some layers only, so that the families can be told apart."""
-    return {
-        path: source
-        for path, source in LLAMA_ROWS.items()
-        if not path.endswith("/bias") or path.startswith(tuple(prefixes) or "?")
-    }
+UNBIASED = {path: source for path, source in LLAMA_ROWS.items() if not path.endswith("/bias")}
+"""Tables list only what a family has, so that families can be told apart by their files."""
 
-
-_UNBIASED = _biased()
+_QKV_BIASED = UNBIASED | {path: source for path, source in LLAMA_ROWS.items() if path.startswith(tuple(QKV))}
+_ATTENTION_BIASED = UNBIASED | {path: source for path, source in LLAMA_ROWS.items() if path.startswith(ATTENTION)}
 
 register_decoder(
     "llama", llama, model_types=("llama", "yi"), classes=("LlamaModel", "LlamaForCausalLM"), aliases=("yi", "smollm2")
 )
-register_decoder("mistral", mistral, _UNBIASED, classes=("MistralModel", "MistralForCausalLM"))
-register_decoder("qwen2", qwen2, _biased(*QKV), classes=("Qwen2Model", "Qwen2ForCausalLM"), aliases=("qwen1.5", "qwen2.5"))
+register_decoder("mistral", mistral, UNBIASED, classes=("MistralModel", "MistralForCausalLM"))
+register_decoder("qwen2", qwen2, _QKV_BIASED, classes=("Qwen2Model", "Qwen2ForCausalLM"), aliases=("qwen1.5", "qwen2.5"))
 register_decoder("qwen3", qwen3, {**LLAMA_ROWS, **HEAD_NORMS}, classes=("Qwen3Model", "Qwen3ForCausalLM"))
-register_decoder("internlm", internlm, _biased(ATTENTION), classes=("InternLMModel", "InternLMForCausalLM"))
+register_decoder("internlm", internlm, _ATTENTION_BIASED, classes=("InternLMModel", "InternLMForCausalLM"))
 register_decoder("ernie4_5", ernie4_5, classes=("Ernie4_5Model", "Ernie4_5ForCausalLM"), aliases=("ernie4.5",))
-register_decoder("minicpm", minicpm, _UNBIASED, classes=("MiniCPMModel", "MiniCPMForCausalLM"))
+register_decoder("minicpm", minicpm, UNBIASED, classes=("MiniCPMModel", "MiniCPMForCausalLM"))

@@ -30,5 +30,4 @@ register_family(
     aliases=("megatron-bert",),
     model_types=("megatron-bert",),
     classes=("MegatronBertModel", "MegatronBertForPreTraining"),
-    export=lambda entries, spec: {**entries, "pad_token_id": 0},
 )

@@ -14,7 +14,7 @@ def nezha(config):
 
 def export(entries, spec):
     """What only NEZHA's configuration has."""
-    return {**entries, "use_relative_position": True, "pad_token_id": 0}
+    return {**entries, "use_relative_position": True}
 
 
 register_family(

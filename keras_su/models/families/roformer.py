@@ -91,7 +91,6 @@ register_family(
     aliases=("roformer_sim", "simbert_v2"),
     model_types=("roformer",),
     classes=("RoFormerModel", "RoFormerForMaskedLM"),
-    export=lambda entries, spec: {**entries, "pad_token_id": 0},
 )
 
 register_family(

@@ -5,6 +5,7 @@ bert4keras scales the decoder's output by ``hidden_size ** -0.5`` in every versi
 to its cross attention. transformers scales only before a tied output matrix, and cross attention has no positions.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from keras_su.errors import unknown_name
@@ -72,6 +73,8 @@ def t5(config, version, half=None, shared_positions=True):
         side="Encoder-",
     )
     causal = Bucketed(**buckets, bidirectional=False)
+    if embeddings.position_ids == "skip_padding":  # the source may have padding in front; a decoder starts with id 0
+        embeddings = replace(embeddings, position_ids=None)
     cross = config.read_option("cross_position_bias", default=not config.is_hugging_face)
     if cross:
         config.refuse_export(cross_position_bias=True)
