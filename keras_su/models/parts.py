@@ -88,10 +88,8 @@ def _check_heads(part):
 
 def _attend(part, graph, name, query, key, mask, further=None, **arguments):
     """Call the attention layer of a part with what it attends to, the mask and the position term."""
-    inputs, call = [query, key, key], dict(further or {})
-    if mask is not None:
-        inputs.append(mask)
-        call["a_bias"] = True
+    inputs, call = _with_mask([query, key, key], mask)
+    call |= further or {}
     if part.position is not None:
         inputs.append(part.position.apply(graph, part, query, key))
         call["p_bias"] = part.position.kind
@@ -111,6 +109,11 @@ def _attend(part, graph, name, query, key, mask, further=None, **arguments):
         kernel_initializer=graph.spec.initializer.config(),
         **arguments,
     )
+
+
+def _with_mask(inputs, mask):
+    """The inputs of an attention layer with the mask behind them, and the call argument that says so."""
+    return (inputs, {}) if mask is None else ([*inputs, mask], {"a_bias": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +152,7 @@ class GatedAttention:
     position: Any = None
 
     def apply(self, graph, stream, name):
-        inputs, call, mask = [stream.x], {}, graph.mask()
-        if mask is not None:
-            inputs.append(mask)
-            call["a_bias"] = True
+        inputs, call = _with_mask([stream.x], graph.mask())
         if self.position is not None:
             inputs.append(self.position.apply(graph, self, stream.x, stream.x))
             call["p_bias"] = self.position.kind
@@ -187,10 +187,8 @@ class Disentangled:
 
     def apply(self, graph, stream, name):
         kernel = graph.spec.initializer.config()
-        inputs, call, mask = [stream.x, graph.once("distances", lambda: self._table(graph, stream, kernel))], {}, graph.mask()
-        if mask is not None:
-            inputs.append(mask)
-            call["a_bias"] = True
+        table = graph.once("distances", lambda: self._table(graph, stream, kernel))
+        inputs, call = _with_mask([stream.x, table], graph.mask())
         return graph.apply(
             inputs,
             layers.DisentangledAttention,
