@@ -10,8 +10,8 @@ from keras_su.models import heads, parts, spec
 CLASSES = [
     item
     for module in (spec, parts, heads)
-    for _, item in inspect.getmembers(module, dataclasses.is_dataclass)
-    if item.__module__ == module.__name__
+    for _, item in inspect.getmembers(module, inspect.isclass)
+    if dataclasses.is_dataclass(item) and item.__module__ == module.__name__
 ]
 
 
