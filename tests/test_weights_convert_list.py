@@ -2,17 +2,20 @@
 
 import doctest
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
 
 import pytest
+from golden_cases import find_cases
 from helpers import ROOT
+from reference_models import REFERENCES
 
 import weights_convert
 import weights_convert.__main__
 from keras_su.models import list_models
-from keras_su.models.registry import families
+from keras_su.models.registry import families, find_family
 from weights_convert import catalogue
 from weights_convert.cli import main
 from weights_convert.conversion import FORMATS, formats_of
@@ -41,6 +44,13 @@ def test_every_row_is_complete_and_its_family_exists():
         assert row["verified"] in catalogue.VERIFIED
         assert set(row["formats"].split()) <= set("TBSH") and row["formats"]
         assert row["hub"] and row["name"]
+
+
+def test_nothing_is_called_golden_that_is_not_compared():
+    cases = [json.loads((folder / "case.json").read_text(encoding="utf-8")) for folder in find_cases("model")]
+    compared = {find_family(run["builder"].get("model", "bert")).name for case in cases for run in case["runs"]}
+    compared |= {find_family(reference.family).name for reference in REFERENCES}
+    assert {row["family"] for row in catalogue.checkpoints() if row["verified"] == "golden"} <= compared
 
 
 def test_every_family_can_be_written_as_something():

@@ -7,10 +7,10 @@ from keras_su.models.registry import families
 from weights_convert.conversion import formats_of
 
 VERIFIED = {
-    "golden": "outputs of a small random checkpoint of the same family equal those of an independent implementation; "
-    "the published file itself was not run",
-    "real weights": "outputs of the published file itself equal those of an independent implementation",
-    "layout only": "the tables follow the published tensor names; no outputs were compared",
+    "golden": "outputs of small random checkpoints of the same family equal those of bert4keras or transformers; the published "
+    "file itself was not run",
+    "real weights": "outputs of the published file itself equal those of transformers",
+    "layout only": "the tables follow the published tensor names; no outputs of such a file were compared",
 }
 """What the last column means."""
 
