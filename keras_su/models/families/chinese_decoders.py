@@ -53,6 +53,7 @@ CHATGLM_FIXED = {
     "post_layer_norm": True,
     "rmsnorm": True,
     "original_rope": True,
+    "interleaved_qkv": False,
 }
 """What all ChatGLM2, ChatGLM3 and GLM-4-9B have in common."""
 
@@ -62,8 +63,6 @@ def chatglm(config):
     for name, value in CHATGLM_FIXED.items():
         if config.read_option(name, default=value) != value:
             raise KerasSuError(f"ChatGLM with {name}={not value} is not supported; the public models have {value}.")
-    for name in ("apply_query_key_layer_scaling", "attention_softmax_in_fp32", "bias_dropout_fusion", "fp32_residual_connection"):
-        config.read_option(name, default=None)  # how to compute, not what
     config.renamed = CHATGLM_KEYS
     config.read_option("hidden_dropout", default=0.0)
     rotary = Rotary(base=10000.0 * config.read("rope_ratio", default=1.0), fraction=0.5, layout="interleaved")

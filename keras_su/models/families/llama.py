@@ -140,7 +140,8 @@ def minicpm(config):
     """MiniCPM: constant factors for embeddings, branches and logits (arXiv 2404.06395)."""
     depth = config.read("num_hidden_layers")
     branch = config.read("scale_depth", default=1.0) / depth**0.5
-    spec = decoder(config, epsilon=1e-5, tied=True, embedding=config.read("scale_emb", default=1.0))
+    bias = config.read("attention_bias", default=False)
+    spec = decoder(config, epsilon=1e-5, tied=True, bias=bias, embedding=config.read("scale_emb", default=1.0))
     base = config.read("dim_model_base", default=spec.hidden_size)
     residuals = tuple(replace(residual, scale=branch) for residual in spec.block.residuals)
     heads = tuple(replace(head, scale=base / spec.hidden_size) for head in spec.heads)
@@ -204,7 +205,7 @@ _QKV_BIASED = UNBIASED | {path: source for path, source in LLAMA_ROWS.items() if
 _ATTENTION_BIASED = UNBIASED | {path: source for path, source in LLAMA_ROWS.items() if path.startswith(ATTENTION)}
 
 register_decoder(
-    "llama", llama, model_types=("llama", "yi"), classes=("LlamaModel", "LlamaForCausalLM"), aliases=("yi", "smollm2")
+    "llama", llama, model_types=("llama", "Yi"), classes=("LlamaModel", "LlamaForCausalLM"), aliases=("yi", "smollm2")
 )
 register_decoder("mistral", mistral, UNBIASED, classes=("MistralModel", "MistralForCausalLM"))
 register_decoder("qwen2", qwen2, _QKV_BIASED, classes=("Qwen2Model", "Qwen2ForCausalLM"), aliases=("qwen1.5", "qwen2.5"))
