@@ -9,7 +9,7 @@ from keras_su.weights.names import Fit
 APPLICATIONS = ("encoder", "lm", "unilm")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Family:
     """A model family.
 
@@ -41,6 +41,9 @@ class Family:
     export: Callable | None = None
     part_of: str | None = None
     reason: str = ""
+
+    def __repr__(self):
+        return f"<Family {self.name!r}>"
 
     def hugging_face_config(self, config, spec):
         """The entries of an exported ``config.json``.
