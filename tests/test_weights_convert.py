@@ -187,3 +187,18 @@ def test_a_keras_2_file(run):
 def test_progress_is_shown_where_somebody_looks(tmp_path, capsys):
     Conversion(Request(source=CASES["safetensors"][0], target=tmp_path / "tf", format="tf", progress=True)).run()
     assert "reading" in capsys.readouterr().err
+
+
+def test_an_output_matrix_that_is_not_tied_is_told(run, tmp_path):
+    arrays = tensors(CASES["bin"][0])
+    arrays["cls.predictions.decoder.weight"][0, 0] += 1
+    folder = source_folder(tmp_path)
+    write_safetensors(folder / "model.safetensors", arrays)
+    told = convert(run, folder, "tf", "tf")
+    assert "note      cls.predictions.decoder.weight differs from what this family ties it to" in told
+
+
+def test_what_was_set_is_written_down(run):
+    convert(run, "tf", "tf", "tf", "--set", "hidden_act=relu", "--set", "with_pool=linear")
+    config = json.loads(Path("tf/bert_config.json").read_text(encoding="utf-8"))
+    assert config["hidden_act"] == "relu" and "with_pool" not in config

@@ -18,7 +18,7 @@ from keras_su.models.registry import find_family
 from keras_su.weights import write_hf_folder, write_tf_bundle
 from keras_su.weights.load import choose_map
 from weights_convert import verify
-from weights_convert.dropped import explain
+from weights_convert.dropped import UNTIED, explain
 from weights_convert.heads import find_heads, sketch
 from weights_convert.report import Report
 from weights_convert.source import KEY, find_source, pack
@@ -152,6 +152,7 @@ class Conversion:
             used = set(self.tensor_of.values())
             self.source_dtypes = {name: reader.dtype(name).name for name in used}
             self.report.dropped = explain(reader, self.name_map, self.canonical, used, self.family, skipped)
+            self.report.notes += [f"{name} {told}" for name, told in self.report.dropped.items() if told.startswith(UNTIED)]
 
     def _find_family(self, reader):
         wanted = self.request.model or self.source.metadata.get("family")
@@ -204,7 +205,8 @@ class Conversion:
         try:
             handle.model.load_weights(self.source.weights)
         except (ValueError, OSError, KeyError) as error:
-            raise CheckpointError(f"{self.source.given} does not fit model {self.family.name!r}: {error}") from error
+            hint = "" if self.source.metadata else " A head that it lacks can be left out, e.g. --set with_pool=false."
+            raise CheckpointError(f"{self.source.given} does not fit model {self.family.name!r}: {error}{hint}") from error
         return handle
 
     def _name_layers(self, handle):
@@ -312,7 +314,8 @@ class Conversion:
 
     def _write_tf(self, folder):
         write_tf_bundle(folder / "bert_model.ckpt", self._tensors("tf"))
-        config = self._config_for_build()
+        chosen = {name: value for name, value in self.request.settings.items() if not _is_use(name)}
+        config = {**self._config_for_build(), **chosen}
         (folder / "bert_config.json").write_text(_dump(config), encoding="utf-8")
         wanted = {name: text for name, text in self.files.items() if name == "vocab.txt" or name.endswith(".model")}
         for name in self.files.keys() - wanted.keys():
@@ -411,6 +414,11 @@ def _numpy(dtype):
     import ml_dtypes
 
     return ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
+
+
+def _is_use(name):
+    """Whether a setting says what a model is used for, which is not written into its configuration."""
+    return name == "application" or name.startswith("with_")
 
 
 def _dump(values):

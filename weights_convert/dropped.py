@@ -9,6 +9,9 @@ _SLOTS = re.compile(
     r"|/(adam|lamb|lars|adafactor)?_?[mv]$|/Adam(_\d+)?$|_slot_v\w*$|AdamWeightDecay|optimizer|\bexp_avg"
 )
 _BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|embed_positions|rotary|num_batches_tracked)")
+_TIED = re.compile(r"(decoder|lm_head|embed_tokens|embed_out|generator_lm_head|mlm_linear_2)\.(weight|bias)$")
+UNTIED = "differs from what this family ties it to,"
+"""How the reason for an output matrix begins that is not the table of the tokens."""
 
 
 def explain(reader, name_map, canonical, used, family, skipped):
@@ -37,7 +40,7 @@ def explain(reader, name_map, canonical, used, family, skipped):
         elif (twin := _twin(reader, name, shapes)) is not None:
             reasons[name] = f"tied duplicate of {twin}"
         elif name_map.ignores(spelled):
-            reasons[name] = "buffer, computed anew" if _BUFFERS.search(spelled) else "carries no parameters of the family"
+            reasons[name] = _ignored(spelled, shapes.get(tuple(reader.shape(name)), []))
         else:
             reasons[name] = _place(spelled, name_map, family, skipped)
     known = set(canonical.values())
@@ -60,6 +63,14 @@ def _twin(reader, name, shapes):
             if whole.size > 1 and np.ptp(whole.astype("float32")) > 0 and np.array_equal(whole, reader.read(candidate)):
                 return candidate
     return None
+
+
+def _ignored(spelled, same_shape):
+    if _BUFFERS.search(spelled):
+        return "buffer, computed anew"
+    if same_shape and _TIED.search(spelled):
+        return f"{UNTIED} {same_shape[0]}; its numbers are not carried over"
+    return "carries no parameters of the family"
 
 
 def _place(spelled, name_map, family, skipped):
