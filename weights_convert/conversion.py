@@ -158,7 +158,10 @@ class Conversion:
         wanted = self.request.model or self.source.metadata.get("family")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return build._find_family(wanted, self.values, reader)
+            try:
+                return build._find_family(wanted, self.values, reader)
+            except KerasSuError as error:
+                raise KerasSuError(f"{error} On the command line it is --model NAME.") from error
 
     def _has_tensor(self, path):
         row = self.name_map.find(path)
