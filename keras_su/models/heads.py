@@ -80,7 +80,7 @@ class LanguageModel:
         spec = graph.spec
         kernel = spec.initializer.config()
         x = graph.scale(hidden, self.scale, f"{self.name}-Scale")
-        if self.tied and spec.embeddings.size != spec.hidden_size:
+        if spec.embeddings.size != spec.hidden_size:
             units, bias = spec.embeddings.size, spec.embeddings.mapping_bias
             dense = keras.layers.Dense
             x = graph.apply(x, dense, name="Output-Mapping", units=units, use_bias=bias, kernel_initializer=kernel)

@@ -77,7 +77,7 @@ def gpt(config):
 
 def gpt2(config):
     """GPT-2: pre-norm with a last norm, no segments."""
-    config.read_option("type_vocab_size", default=0)
+    config.read_option("segment_vocab_size", "type_vocab_size", default=0)
     spec = decoder(config, epsilon=1e-5, activation="activation_function", embedding_dropout=False)
     norm, parts = spec.block.residuals[0].post, [residual.part for residual in spec.block.residuals]
     dropout = spec.block.residuals[0].dropout
@@ -87,7 +87,7 @@ def gpt2(config):
 
 def gpt2_ml(config):
     """GPT2-ML (imcaspar): a norm after the embeddings, none before attention, and two around the feed-forward network."""
-    config.read_option("type_vocab_size", default=0)
+    config.read_option("segment_vocab_size", "type_vocab_size", default=0)
     spec = decoder(config, epsilon=1e-5, embedding_dropout=False)
     attention, feed_forward = spec.block.residuals
     norm = attention.post
