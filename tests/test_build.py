@@ -17,7 +17,7 @@ from keras_su.models import build_transformer_model, list_models, register_famil
 from keras_su.models.config import Config
 from keras_su.models.families.bert import BERT_TF, bert
 from keras_su.models.parts import FeedForward, SelfAttention
-from keras_su.models.registry import _FAMILIES
+from keras_su.models.registry import _FAMILIES, find_family
 from keras_su.models.spec import map_parts
 
 BERT = family("bert")
@@ -82,7 +82,7 @@ def test_model_none_without_evidence_lists_the_families():
 
 def test_a_spec_a_function_and_a_family_are_accepted_as_model():
     spec = bert(Config(BERT_CONFIG, {"with_pool": True}))
-    for model in (spec, bert, _FAMILIES["bert"]):
+    for model in (spec, bert, find_family("bert")):
         options = {} if model is spec else {"with_pool": True}
         assert build_transformer_model({} if model is spec else BERT_CONFIG, model=model, **options).output.shape == (None, 32)
     with pytest.raises(KerasSuError, match="with_mlm.*no effect on a Spec"):
