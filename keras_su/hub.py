@@ -125,7 +125,7 @@ def choose_files(names):
     (['config.json', 'vocab.txt'], ['model.safetensors'])
     """
     names = sorted(names)
-    small = [name for name in names if _is_small(name)]
+    small = [name for name in names if _is_small(name) or _is_part(name, names)]
     weights = _standard(names, "model", ".safetensors") or _standard(names, "pytorch_model", ".bin")
     for patterns in (("*.safetensors",), ("*.bin", "*.pt", "*.pth")):
         weights = weights or [name for name in names if _in_root(name, patterns) and not _matches(name, _NOT_WEIGHTS)]
@@ -183,6 +183,14 @@ def _matches(name, patterns):
 
 def _is_small(name):
     return _in_root(name, _SMALL) and not _matches(name, _NOT_SMALL)
+
+
+def _is_part(name, names):
+    """Whether a file is the weights of a small module of a sentence encoder (``2_Dense/model.safetensors``)."""
+    folder, _, file = name.partition("/")
+    if not re.fullmatch(r"\d+_Dense", folder):
+        return False
+    return file == "model.safetensors" or (file == "pytorch_model.bin" and f"{folder}/model.safetensors" not in names)
 
 
 def _in_root(name, patterns):

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_su.errors import CheckpointError, KerasSuError, listing, unknown_name
-from keras_su.models import build, build_transformer_model
-from keras_su.models.registry import find_family
+from keras_su.models import build_transformer_model
+from keras_su.models.registry import choose_family, find_family
 from keras_su.weights import write_hf_folder, write_tf_bundle
 from keras_su.weights.load import choose_map
 from weights_convert import verify
@@ -159,7 +159,7 @@ class Conversion:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return build._find_family(wanted, self.values, reader)
+                return choose_family(wanted, self.values, reader.names())
             except KerasSuError as error:
                 raise KerasSuError(f"{error} On the command line it is --model NAME.") from error
 
@@ -229,10 +229,13 @@ class Conversion:
                         self.report.dropped |= dict.fromkeys(tensors, reason)
 
     def _build(self, checkpoint, values=None, dtype="float32", **arguments):
+        values = dict(self.values if values is None else values)
+        if arguments.get("keep_tokens") is not None and "pad_token_id" in values:
+            values["pad_token_id"] = self.source.values["pad_token_id"]  # which the builder renumbers itself
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what was not used is in the report of the conversion
             return build_transformer_model(
-                self.values if values is None else values,
+                values,
                 checkpoint,
                 model=self.family,
                 return_keras_model=False,
@@ -310,8 +313,6 @@ class Conversion:
             raise KerasSuError(f"{error} What only follows from a default can be changed with --set NAME=VALUE.") from error
         if self.dtype != "float32":
             config["torch_dtype"] = self.dtype
-        if self.handle.spec.embeddings.pad_id is not None:
-            config.setdefault("pad_token_id", self.handle.spec.embeddings.pad_id)
         write_hf_folder(folder, config, self._tensors("torch"))
         self._copy(folder, self.files)
 

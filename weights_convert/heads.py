@@ -46,8 +46,7 @@ def sketch(family, values, settings, reader=None):
     config.done()
     config.reader = None
     handle = Transformer(graph, family, config)
-    names = [name for name in config._names if name.startswith("with_")]
-    options = sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+    options = sorted(config.head_options, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
     return Sketch(handle, frozenset(handle.variables()), options)
 
 

@@ -14,7 +14,7 @@ from keras_su.models.config import Config, read_json
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
 from keras_su.models.heads import has_language_model
-from keras_su.models.registry import Family, family_of_config, find_family, fit, list_models, rank_families
+from keras_su.models.registry import Family, choose_family, rank_families
 from keras_su.models.spec import Seq2Seq, Spec, with_rule
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
@@ -96,14 +96,16 @@ def build_transformer_model(
     if checkpoint_path is None and folder is not None:
         checkpoint_path = folder
     with nullcontext() if checkpoint_path is None else open_checkpoint(checkpoint_path) as reader:
-        family = _find_family(model, values, reader)
+        if isinstance(model, (Spec, Seq2Seq)):
+            family = Family(name="custom", spec=lambda config: model)
+        else:
+            family = choose_family(model, values, () if reader is None else reader.names())
         config = Config(values, overrides, family.name, application, reader)
         spec, unknown = _make_spec(model, family, config)
         config.reader = None
         rows = VocabularyRows(keep_tokens, compound_tokens)
         if rows:
-            vocab_size = rows.resize(spec.vocab_size)
-            spec = spec.map_sides(lambda side: replace(side, vocab_size=vocab_size))
+            spec = _with_rows(spec, rows, config.is_setting("pad_token_id"))
         if edit is not None:
             spec = edit(spec)
             if not isinstance(spec, (Spec, Seq2Seq)):
@@ -149,28 +151,6 @@ def _read_config(config_path):
     )
 
 
-def _find_family(model, values, reader):
-    names = () if reader is None else reader.names()
-    if isinstance(model, (Spec, Seq2Seq)):
-        return Family(name="custom", spec=lambda config: model)
-    if model is not None:
-        return find_family(model, names)
-    family = family_of_config(values)
-    ranked = rank_families(names) if names else []
-    best = [pair for pair in ranked if pair[0].score > 0.5 and pair[0].score > ranked[0][0].score - 1e-9]
-    # Published configurations name the wrong model_type now and then; the tensors do not lie.
-    if family is not None and (not best or fit(family, names).explained >= best[0][0].explained):
-        return family
-    if len(best) == 1:
-        return best[0][1]
-    kind = values.get("model_type")
-    told = f"model_type={kind!r} does not decide" if kind else "the configuration names no model_type"
-    if best:
-        fitting = listing(found.name for _, found in best)
-        raise KerasSuError(f"Cannot tell the model family: {told}, and the tensors fit several. Pass model=, one of: {fitting}.")
-    raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 60)}.")
-
-
 def _make_spec(model, family, config):
     application = config.application
     family.check_application(application)
@@ -190,6 +170,18 @@ def _make_spec(model, family, config):
             )
         spec = with_rule(spec, _RULES[application])
     return spec, unknown
+
+
+def _with_rows(spec, rows, padding_moves):
+    """A Spec for the reduced vocabulary. Padding moves with its token, unless it is 0 by convention."""
+    pad_id = spec.embeddings.pad_id
+    if pad_id is not None and padding_moves and rows.keep_tokens is not None:
+        if pad_id not in rows.keep_tokens:
+            raise bad_value("keep_tokens", "a list without the padding", f"token ids that include {pad_id}, the padding")
+        pad_id = rows.keep_tokens.index(pad_id)
+    vocab_size = rows.resize(spec.vocab_size)
+    embeddings = {side.side: replace(side.embeddings, pad_id=pad_id) for side in spec.sides}
+    return spec.map_sides(lambda side: replace(side, vocab_size=vocab_size, embeddings=embeddings[side.side]))
 
 
 def _build(graph, remat):

@@ -125,7 +125,7 @@ class Config:
             KerasSuError: no alias is present and there is no default.
         """
         value = self.read_option(*names, default=default)
-        self._settings[self._aliases(names)[-1]] = value
+        self._settings.setdefault(self._aliases(names)[-1], value)  # a second reader may have another default
         return value
 
     def _aliases(self, names):
@@ -162,6 +162,15 @@ class Config:
     def note(self, **settings):
         """Settings to export that follow from others, and were not read under these names."""
         self._settings.update(settings)
+
+    def is_setting(self, name):
+        """Whether the family has read ``name`` as a setting of its architecture."""
+        return name in self._settings
+
+    @property
+    def head_options(self):
+        """Names of the settings that switch heads on, of those that the family has asked for."""
+        return sorted(name for name in self._names if name.startswith("with_"))
 
     def has_tensor(self, *names):
         """Whether the checkpoint holds a tensor of one of these names; ``False`` without a checkpoint."""

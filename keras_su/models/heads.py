@@ -15,6 +15,8 @@ class Pool:
     activation: str = "tanh"
     next_sentence: bool = False
 
+    has_class = property(lambda self: self.next_sentence)
+
     def apply(self, graph, hidden):
         kernel = {"kernel_initializer": graph.spec.initializer.config()}
         x = graph.apply(hidden, layers.FirstToken, name="Pooler")
@@ -26,8 +28,14 @@ class Pool:
         return x
 
 
+class Head:
+    """A head for which transformers has a class of its own."""
+
+    has_class = True
+
+
 @dataclass(frozen=True, kw_only=True)
-class MaskedLM:
+class MaskedLM(Head):
     """Masked language model head, tied to the token table; also the head of the causal and UniLM applications of encoders.
 
     ``activation`` is ``"softmax"`` for probabilities or ``"linear"`` for logits; both come out in float32. ``bias`` is that of
@@ -61,7 +69,7 @@ class MaskedLM:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModel:
+class LanguageModel(Head):
     """Language model head without a transformation: of decoders, and of encoders that dispense with one.
 
     ``tied`` to the token table, or a matrix of its own; ``scale`` multiplies the hidden states, ``soft_cap`` bounds the logits.
@@ -99,7 +107,7 @@ class LanguageModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discriminator:
+class Discriminator(Head):
     """Which tokens were replaced (ELECTRA): a probability for each token, ``(batch, length, 1)``; ``"linear"`` gives logits."""
 
     activation: str = "sigmoid"

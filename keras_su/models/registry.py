@@ -24,7 +24,8 @@ class Family:
             exported ones. Empty when there is no such layout.
         claims: function from a configuration with such a ``model_type`` to whether it is really this family; families with
             claims are asked before those without.
-        classes: names of the Hugging Face classes without and with heads, for exported configurations.
+        classes: names of the Hugging Face classes without and with heads, for exported configurations; a pooled vector is no head
+            there.
         export: function ``(entries, spec) -> entries`` that completes an exported configuration.
         part_of: the family whose checkpoints hold this one as a part; such a family is never guessed.
         reason: why an application is refused, for the error.
@@ -56,7 +57,7 @@ class Family:
         entries = {
             **config.export(),
             "model_type": self.model_types[0],
-            "architectures": [self.classes[bool(spec.heads)]],
+            "architectures": [self.classes[any(head.has_class for head in spec.heads)]],
             "vocab_size": spec.vocab_size,
         }
         if spec.embeddings.pad_id is not None:
@@ -126,6 +127,35 @@ def family_of_config(values):
         if family.claims is not None and family.claims(values):
             return family
     return next((family for family in meant if family.claims is None), None)
+
+
+def choose_family(model, values, names):
+    """The family that the caller names, or that a configuration and the tensors of a checkpoint tell.
+
+    Args:
+        model: a name, a :class:`Family`, a function from a configuration to a Spec, or ``None`` to find out.
+        values: settings of the configuration file.
+        names: tensors of the checkpoint, empty without one.
+
+    Raises:
+        KerasSuError: the name is unknown, or nothing decides.
+    """
+    if model is not None:
+        return find_family(model, names)
+    family = family_of_config(values)
+    ranked = rank_families(names) if names else []
+    best = [pair for pair in ranked if pair[0].score > 0.5 and pair[0].score > ranked[0][0].score - 1e-9]
+    # Published configurations name the wrong model_type now and then; the tensors do not lie.
+    if family is not None and (not best or fit(family, names).explained >= best[0][0].explained):
+        return family
+    if len(best) == 1:
+        return best[0][1]
+    kind = values.get("model_type")
+    told = f"model_type={kind!r} does not decide" if kind else "the configuration names no model_type"
+    if best:
+        fitting = listing(found.name for _, found in best)
+        raise KerasSuError(f"Cannot tell the model family: {told}, and the tensors fit several. Pass model=, one of: {fitting}.")
+    raise KerasSuError(f"Cannot tell the model family: {told}. Pass model=, one of: {listing(list_models(), 60)}.")
 
 
 def fit(family, names):

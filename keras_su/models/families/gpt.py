@@ -5,6 +5,8 @@ CDial-GPT is a GPT whose segment ids are looked up in the token table; CPM and U
 
 from dataclasses import replace
 
+from keras_su.activations import resolve
+from keras_su.errors import KerasSuError
 from keras_su.models.families.bert import BERT_TF
 from keras_su.models.families.common import (
     CONDITIONAL,
@@ -33,6 +35,7 @@ def decoder(config, *, epsilon, activation="hidden_act", segments=0, embedding_d
     act = config.read("hidden_act", activation, default="gelu")
     if config.is_hugging_face and act == "gelu" and activation == "afn":
         act = "gelu_tanh"  # OpenAI's formula under the general name
+        config.note(afn=act)
     norm = Norm(epsilon=config.read("layer_norm_eps", "layer_norm_epsilon", default=epsilon))
     units = config.read("intermediate_size", "n_inner", default=4 * hidden_size)
     attention = SelfAttention(
@@ -73,6 +76,14 @@ def gpt(config):
     if segments and not shared and config.is_hugging_face:
         config.read_own("segment_vocab_size", default=0)
     return decoder(config, epsilon=1e-5 if config.is_hugging_face else 1e-12, activation="afn", segments=segments)
+
+
+def export_gpt(entries, spec):
+    """OpenAI's files call the tanh form of gelu "gelu", and have no other name for either form."""
+    activation = resolve(entries["afn"])
+    if activation == "gelu_erf":
+        raise KerasSuError("A Hugging Face openai-gpt cannot express the exact gelu. Save the model as a TF checkpoint.")
+    return {**entries, "afn": "gelu" if activation == "gelu_tanh" else entries["afn"]}
 
 
 def gpt2(config):
@@ -179,6 +190,7 @@ register_family(
     maps=(NameMap("tf", GPT_TF, **_TF), NameMap("torch", _torch("tokens_embed", "positions_embed", {}), **_TORCH)),
     model_types=("openai-gpt",),
     classes=("OpenAIGPTModel", "OpenAIGPTLMHeadModel"),
+    export=export_gpt,
     **_ONLY_CAUSAL,
 )
 
