@@ -423,10 +423,10 @@ def test_rotary_settings_for_each_type_of_layer():
 @pytest.mark.parametrize(("name", "format"), [("llama", "torch"), ("t5.1.1", "torch"), ("t5.1.1", "tf"), ("gpt2", "torch")])
 def test_tokens_are_selected_on_both_sides(name, format, tmp_path):
     row = family(name)
-    options = {"keep_tokens": [3, 1, 2, 50], "compound_tokens": [[0, 3], ([1, 2], [1, 3])]}
+    options = {"keep_tokens": [0, 3, 1, 2, 50], "compound_tokens": [[1, 4], ([2, 3], [1, 3])]}
     handle = build_transformer_model(row.config, tensors(row, format), name, return_keras_model=False, **options)
     _, values = sample(row)
-    select = lambda a: np.concatenate([a[[3, 1, 2, 50]], [(a[3] + a[50]) / 2, (a[1] + 3 * a[2]) / 4]])  # noqa: E731
+    select = lambda a: np.concatenate([a[[0, 3, 1, 2, 50]], [(a[3] + a[50]) / 2, (a[1] + 3 * a[2]) / 4]])  # noqa: E731
     found = {path: keras.ops.convert_to_numpy(v) for path, v in handle.variables().items()}
     head = next((path for path in found if path.endswith("Output-LM/kernel")), None)
     assert (head is None) == (name == "gpt2")

@@ -103,7 +103,7 @@ def test_influence_follows_the_mask(row, application):
     if text:
         batch[0][length + 1, 2] = 3  # a token of the source, or a state of the encoder
     result = np.concatenate([run(model, [a[k : k + 3] for a in batch]) for k in range(0, length + 3, 3)])
-    moved = np.abs(result[1:] - result[0]).max(-1) > 1e-6  # [changed, seen by]
+    moved = np.abs(result[1:] - result[0]).max(-1) > 1e-6 * max(1.0, np.abs(result).max())  # [changed, seen by]
     segments = arrays[1][0] if row.segments else np.zeros(length, int)
     np.testing.assert_array_equal(moved[:length].T, visible(row, application, segments))
     if text:
