@@ -82,7 +82,9 @@ class FamilyCase:
 
     def build(self, application="encoder", **options):
         """The model with logits, where it has a head for them, and with random numbers in all weights."""
-        return randomize(build_transformer_model(self.config, model=self.name, application=application, **(self.logits or {}), **options))
+        return randomize(
+            build_transformer_model(self.config, model=self.name, application=application, **(self.logits or {}), **options)
+        )
 
 
 @lru_cache(None)
@@ -224,7 +226,10 @@ DEBERTA = {
     "conv_act": "gelu",
 }
 MODERN = {
-    **{name: LLAMA[name] for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "initializer_range")},
+    **{
+        name: LLAMA[name]
+        for name in ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "initializer_range")
+    },
     "model_type": "modernbert",
     "num_hidden_layers": 2,
     "local_attention": 4,
@@ -288,7 +293,9 @@ FAMILIES = [
     ),
     encoder("albert", "albert", "albert_mlm", "hf_albert_mlm", "hf_albert_pretraining", config={"embedding_size": 16}),
     encoder("albert_unshared", None, "albert_unshared", config={"embedding_size": 16}, applications=("encoder",)),
-    encoder("nezha", "nezha", "nezha_nsp", "nezha_long", "hf_nezha_mlm", "hf_nezha_pretraining", config={"max_relative_position": 3}),
+    encoder(
+        "nezha", "nezha", "nezha_nsp", "nezha_long", "hf_nezha_mlm", "hf_nezha_pretraining", config={"max_relative_position": 3}
+    ),
     encoder("roformer", "roformer", "roformer_mlm", "roformer_sim", "hf_roformer_mlm", config={"embedding_size": 16}),
     encoder(
         "roformer_v2",
@@ -298,7 +305,15 @@ FAMILIES = [
         heads=(MLM,),
         config={"norm_type": "rms_norm", "embedding_size": 32},
     ),
-    encoder("gau_alpha", "gau_alpha", "gau_alpha_encoder", "gau_alpha_mlm", "gau_alpha_unilm", heads=(MLM,), config={**ONE, "hidden_act": "swish"}),
+    encoder(
+        "gau_alpha",
+        "gau_alpha",
+        "gau_alpha_encoder",
+        "gau_alpha_mlm",
+        "gau_alpha_unilm",
+        heads=(MLM,),
+        config={**ONE, "hidden_act": "swish"},
+    ),
     encoder(
         "electra",
         "electra",

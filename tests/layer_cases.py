@@ -219,7 +219,14 @@ ROWS = [
     Row("mapping", layers.Mapping, {"units": 6, "kernel_initializer": NORMAL}, "x", (2, 5, 6), ["kernel"]),
     Row("soft_cap", layers.SoftCap, {"cap": 0.5}, "x", (2, 5, 8), []),
     Row("norm_unit_offset", layers.LayerNormalization, {"unit_offset": True, "offset": False}, "x", (2, 5, 8), ["gamma"]),
-    Row("position_offset", layers.PositionEmbedding, {"input_dim": 7, "output_dim": 8, "offset": 2}, "x", (2, 5, 8), ["embeddings"]),
+    Row(
+        "position_offset",
+        layers.PositionEmbedding,
+        {"input_dim": 7, "output_dim": 8, "offset": 2},
+        "x",
+        (2, 5, 8),
+        ["embeddings"],
+    ),
     Row(
         "embedding_pad",
         layers.Embedding,

@@ -89,12 +89,24 @@ def test_layer_norms_of_old_files_have_gamma_and_beta(row):
 
 
 DUPLICATES = {
-    "bert": {"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.bias": "cls.predictions.bias"},
-    "albert": {"predictions.decoder.weight": "albert.embeddings.word_embeddings.weight", "predictions.decoder.bias": "predictions.bias"},
+    "bert": {
+        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    "albert": {
+        "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+        "predictions.decoder.bias": "predictions.bias",
+    },
     "gpt2": {"lm_head.weight": "transformer.wte.weight"},
     "t5.1.1": {"encoder.embed_tokens.weight": "shared.weight", "decoder.embed_tokens.weight": "shared.weight"},
-    "ernie": {"cls.predictions.decoder.weight": "ernie.embeddings.word_embeddings.weight", "cls.predictions.decoder.bias": "cls.predictions.bias"},
-    "xlm_roberta": {"lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
+    "ernie": {
+        "cls.predictions.decoder.weight": "ernie.embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    "xlm_roberta": {
+        "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+        "lm_head.decoder.bias": "lm_head.bias",
+    },
     "electra_generator": {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
 }
 BUFFERS = {
@@ -172,7 +184,11 @@ def test_tensorflow_files_with_what_training_left(row, tmp_path):
     stored = tensors(row, "tf")
     name = next(name for name, value in stored.items() if value.ndim == 2)
     training = {"global_step": np.int64(7), f"{name}/adam_m": stored[name], f"{name}/adam_v": stored[name]}
-    training |= {f"{name}_slot_vr": stored[name][0], f"{name}/AdamWeightDecayOptimizer": stored[name], "beta1_power": np.float32(1)}
+    training |= {
+        f"{name}_slot_vr": stored[name][0],
+        f"{name}/AdamWeightDecayOptimizer": stored[name],
+        "beta1_power": np.float32(1),
+    }
     for variable, value in values.items():
         handle.variables()[variable].assign(value)
     handle.save_weights_as_checkpoint(tmp_path / "model.ckpt")
@@ -373,7 +389,13 @@ def same_outputs(name, old, new):
     return expected
 
 
-LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
 
 
 def test_rotary_settings_in_one_dictionary():
@@ -401,7 +423,10 @@ def test_rotary_settings_for_each_type_of_layer():
         {**base, "sliding_window_pattern": 2, "rope_theta": 300.0, "rope_local_base_freq": 20.0},
         {**base, "layer_types": types, "rope_parameters": parameters},
     )
-    assert np.abs(gemma - run(randomized({**base, "layer_types": types}, "gemma3").model, family("gemma3").inputs(length=14))).max() > 1e-3
+    assert (
+        np.abs(gemma - run(randomized({**base, "layer_types": types}, "gemma3").model, family("gemma3").inputs(length=14))).max()
+        > 1e-3
+    )
     types = ["full_attention", "sliding_attention"]
     same_outputs(
         "modernbert",

@@ -66,7 +66,9 @@ def test_every_golden_checkpoint_belongs_to_a_row():
     """One case for each kind of file suffices; but a case of a family without any would be a row forgotten."""
     used = {name for _, name in CHECKPOINTS}
     stored = {path.parent.name for path in HERE.glob("*/case.json")}
-    families = {json.loads((HERE / name / "case.json").read_text(encoding="utf-8"))["runs"][0]["builder"]["model"] for name in stored}
+    families = {
+        json.loads((HERE / name / "case.json").read_text(encoding="utf-8"))["runs"][0]["builder"]["model"] for name in stored
+    }
     assert used <= stored
     assert families <= {row.name for row in FAMILIES if row.checkpoints}
 
@@ -113,7 +115,9 @@ def test_layers_that_became_different_cannot_be_written_as_one(tmp_path):
     row = family("albert_unshared")
     handle = build_transformer_model(row.config, model=row.name, return_keras_model=False)
     randomize(handle.model)
-    with pytest.raises(CheckpointError, match="The file keeps .* once, but Transformer-1-MultiHeadSelfAttention/query/kernel differs"):
+    with pytest.raises(
+        CheckpointError, match="The file keeps .* once, but Transformer-1-MultiHeadSelfAttention/query/kernel differs"
+    ):
         handle.save_weights_as_checkpoint(tmp_path / "model.ckpt")
     assert list(tmp_path.iterdir()) == []
 
