@@ -128,7 +128,9 @@ ALL = ("encoder", "lm", "unilm")
 MLM, LM, DECODED = {"with_mlm": "linear"}, {"with_lm": "linear"}, {"final_activation": "linear"}
 
 
-def encoder(name, model_type, *checkpoints, heads=({"with_nsp": True, "with_mlm": "linear"},), applications=ALL, **fields):
+def encoder(
+    name, model_type, *checkpoints, heads=({"with_nsp": True, "with_mlm": "linear"},), applications=("encoder", "unilm"), **fields
+):
     """A relative of BERT; ``config`` in ``fields`` changes its configuration."""
     changes = fields.pop("config", {})
     config = {**BERT_CONFIG, **({"model_type": model_type} if model_type else {}), **changes}
