@@ -2,8 +2,8 @@
 
 A synthetic checkpoint (12 layers, hidden size 768) is written in every format. Then, in fresh processes that take turns:
 building with the checkpoint, building without it (the difference of the medians is the load), reading the bare file and copying
-it once, and the peak of resident memory while the weights go into a model that is built already. The files are in the disk cache throughout.
-Memory is measured through /proc, that is on Linux; ``.bin`` needs torch to be written.
+it once, and the peak of resident memory while the weights go into a model that is built already. The files are in the disk
+cache throughout. Memory is measured through /proc, that is on Linux; ``.bin`` needs torch to be written.
 
 Run: python benchmarks/bench_weights.py [--runs 3]
 """

@@ -56,7 +56,7 @@ class Row(NamedTuple):
     arguments: dict
     "of the constructor"
     inputs: Any
-    "a name in ARRAYS, or a list of names; ``table`` is what the row ``relative_table`` returned"
+    "a name in ARRAYS, or a list of names; ``table`` is what the row ``embedding_rows`` returned"
     shape: Any
     "documented shape of the output, or a list of shapes"
     weights: list
@@ -189,7 +189,7 @@ ROWS = [
         (2, 5, 8),
         ["gate_query/kernel", "key/kernel", "value/kernel", "output/kernel"],
     ),
-    Row("relative_table", layers.RelativeTable, {"input_dim": 6, "output_dim": 8}, "x", (1, 6, 8), ["embeddings"], None),
+    Row("embedding_rows", layers.EmbeddingRows, {"input_dim": 6, "output_dim": 8}, "x", (1, 6, 8), ["embeddings"], None),
     Row(
         "disentangled",
         layers.DisentangledAttention,
@@ -215,7 +215,7 @@ ROWS = [
         (2, 5, 6),
         ["convolution/kernel", "convolution/bias"],
     ),
-    Row("first_row", layers.FirstRow, {"input_dim": 3, "output_dim": 8}, "x", (1, 1, 8), ["embeddings"], None),
+    Row("first_row", layers.EmbeddingRows, {"input_dim": 3, "output_dim": 8, "count": 1}, "x", (1, 1, 8), ["embeddings"], None),
     Row("mapping", layers.Mapping, {"units": 6, "kernel_initializer": NORMAL}, "x", (2, 5, 6), ["kernel"]),
     Row("soft_cap", layers.SoftCap, {"cap": 0.5}, "x", (2, 5, 8), []),
     Row("norm_unit_offset", layers.LayerNormalization, {"unit_offset": True, "offset": False}, "x", (2, 5, 8), ["gamma"]),
@@ -405,7 +405,7 @@ def one_model(policy="float32"):
     results = {}
     for row in ROWS:
         output = row.apply(row.make(dtype=policy), tensors)
-        if row.name == "relative_table":
+        if row.name == "embedding_rows":
             tensors["table"] = output
         several = isinstance(output, list)
         results.update({f"{row.name}_{place}": part for place, part in enumerate(output)} if several else {row.name: output})

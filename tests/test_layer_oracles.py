@@ -13,14 +13,13 @@ from keras_su.errors import KerasSuError
 from keras_su.layers import (
     DisentangledAttention,
     Embedding,
-    FirstRow,
+    EmbeddingRows,
     GatedAttentionUnit,
     LayerNormalization,
     Mapping,
     MaskedConvolution,
     MultiHeadAttention,
     PositionEmbedding,
-    RelativeTable,
     RotaryPositionEmbedding,
     SoftCap,
 )
@@ -211,9 +210,9 @@ def test_mapping_goes_both_ways():
 
 def test_small_layers():
     assert_close(SoftCap(0.5)(X), 0.5 * np.tanh(ARRAYS["x"] / 0.5))
-    first = randomized(FirstRow(3, 8), (2, 5, 8))
+    first = randomized(EmbeddingRows(3, 8, count=1), (2, 5, 8))
     assert_close(first(X), first.get_weights()[0][None, :1])
-    table = randomized(RelativeTable(6, 8), (2, 5, 8))
+    table = randomized(EmbeddingRows(6, 8), (2, 5, 8))
     assert_close(table(X), table.get_weights()[0][None])
     norm = LayerNormalization(zero_mean=False, offset=False, unit_offset=True, epsilon=1e-6)
     expected = ARRAYS["other"] / np.sqrt(np.mean(ARRAYS["other"] ** 2, -1, keepdims=True) + 1e-6)

@@ -2,8 +2,8 @@
 
 from keras_su.layers.attention import MultiHeadAttention
 from keras_su.layers.base import Layer
-from keras_su.layers.disentangled import DisentangledAttention, MaskedConvolution, RelativeTable
-from keras_su.layers.embedding import Embedding, FirstRow, PositionEmbedding, SinusoidalPositionEmbedding
+from keras_su.layers.disentangled import DisentangledAttention, MaskedConvolution
+from keras_su.layers.embedding import Embedding, EmbeddingRows, PositionEmbedding, SinusoidalPositionEmbedding
 from keras_su.layers.feed_forward import FeedForward, Mapping, SoftCap
 from keras_su.layers.gated_attention import GatedAttentionUnit
 from keras_su.layers.normalization import LayerNormalization, ScaleOffset
@@ -16,8 +16,8 @@ __all__ = [
     "AttentionMask",
     "DisentangledAttention",
     "Embedding",
+    "EmbeddingRows",
     "FeedForward",
-    "FirstRow",
     "FirstToken",
     "GatedAttentionUnit",
     "Layer",
@@ -30,7 +30,6 @@ __all__ = [
     "PositionIds",
     "RelativePositionEmbedding",
     "RelativePositionEmbeddingT5",
-    "RelativeTable",
     "Residual",
     "RotaryPositionEmbedding",
     "ScaleOffset",

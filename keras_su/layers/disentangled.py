@@ -14,37 +14,6 @@ from keras_su.registration import register
 
 
 @register
-class RelativeTable(Layer):
-    """A trainable table of vectors for relative distances, ``(1, input_dim, output_dim)`` whatever the input.
-
-    Args:
-        input_dim: number of rows.
-        output_dim: width.
-        embeddings_initializer: of the table.
-    """
-
-    def __init__(self, input_dim, output_dim, embeddings_initializer="zeros", **kwargs):
-        super().__init__(**kwargs)
-        self.input_dim = input_dim
-        self.output_dim = output_dim
-        self.embeddings_initializer = embeddings_initializer
-
-    def build(self, input_shape):
-        initializer = initializers.get(self.embeddings_initializer)
-        self.embeddings = self.add_weight(name="embeddings", shape=(self.input_dim, self.output_dim), initializer=initializer)
-        self.built = True
-
-    def call(self, inputs):
-        return ops.cast(ops.expand_dims(ops.convert_to_tensor(self.embeddings), 0), self.compute_dtype)
-
-    def compute_mask(self, inputs, mask=None):
-        return None
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor((1, self.input_dim, self.output_dim), self.compute_dtype)
-
-
-@register
 class DisentangledAttention(Layer):
     """Attention whose scores also compare content with distance (DeBERTa, arXiv 2006.03654).
 

@@ -65,19 +65,21 @@ class Embedding(keras.layers.ReversibleEmbedding):
 
 
 @register
-class FirstRow(Layer):
-    """The first row of an embedding table, ``(1, 1, output_dim)`` whatever the input: ids that are always zero.
+class EmbeddingRows(Layer):
+    """Rows of an embedding table, ``(1, count, output_dim)`` whatever the input: tables that are not looked up with ids.
 
     Args:
         input_dim: rows of the table, kept whole for checkpoints.
         output_dim: width.
+        count: number of rows to return from the first on, default all. With 1, ids that are always zero.
         embeddings_initializer: of the table.
     """
 
-    def __init__(self, input_dim, output_dim, embeddings_initializer="uniform", **kwargs):
+    def __init__(self, input_dim, output_dim, count=None, embeddings_initializer="uniform", **kwargs):
         super().__init__(**kwargs)
         self.input_dim = input_dim
         self.output_dim = output_dim
+        self.count = count or input_dim
         self.embeddings_initializer = embeddings_initializer
 
     def build(self, input_shape):
@@ -86,13 +88,13 @@ class FirstRow(Layer):
         self.built = True
 
     def call(self, inputs):
-        return ops.cast(ops.convert_to_tensor(self.embeddings)[None, :1], self.compute_dtype)
+        return ops.cast(ops.convert_to_tensor(self.embeddings)[None, : self.count], self.compute_dtype)
 
     def compute_mask(self, inputs, mask=None):
         return None
 
     def compute_output_spec(self, inputs):
-        return keras.KerasTensor((1, 1, self.output_dim), self.compute_dtype)
+        return keras.KerasTensor((1, self.count, self.output_dim), self.compute_dtype)
 
 
 MERGE_MODES = ("add", "concat", "mul", "zero")

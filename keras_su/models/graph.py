@@ -128,8 +128,10 @@ class Graph:
             x = self.apply([x, y], layers.Residual, name="Embedding-Token-Segment")
         for extra in embeddings.extras:
             name, ids = f"Embedding-{extra.name}", extra_ids.get(extra.name)
-            kind = layers.FirstRow if ids is None else keras.layers.Embedding
-            y = self.apply(x if ids is None else ids, kind, name=name, input_dim=extra.rows, **table)
+            if ids is None:
+                y = self.apply(x, layers.EmbeddingRows, name=name, input_dim=extra.rows, count=1, **table)
+            else:
+                y = self.apply(ids, keras.layers.Embedding, name=name, input_dim=extra.rows, **table)
             x = self.apply([x, y], layers.Residual, name=f"{name}-Add")
         if embeddings.position is not None:
             positions = self.position_ids()

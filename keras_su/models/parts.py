@@ -207,7 +207,7 @@ class Disentangled:
     def _table(self, graph, stream, kernel):
         name, size = "Embedding-Relative-Position", graph.spec.hidden_size
         table = graph.apply(
-            stream.x, layers.RelativeTable, name=name, input_dim=2 * self.span, output_dim=size, embeddings_initializer=kernel
+            stream.x, layers.EmbeddingRows, name=name, input_dim=2 * self.span, output_dim=size, embeddings_initializer=kernel
         )
         return graph.norm(table, self.table_norm, f"{name}-Norm")
 

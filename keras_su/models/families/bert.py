@@ -187,7 +187,7 @@ register_family(
     spec=bert,
     maps=(BERT_TF, BERT_TORCH, BERT_TF_KERAS, UER),
     aliases=("roberta",),  # bert4keras' name for the Chinese RoBERTa-wwm, which is a BERT
-    model_types=("bert",),
+    model_types=("bert", "roberta"),  # the second in early copies of the Chinese ones
     classes=("BertModel", "BertForPreTraining"),
     export=export,
 )

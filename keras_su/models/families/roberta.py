@@ -32,5 +32,6 @@ register_family(
     maps=(torch_map("roberta.", HEADS, without=["NSP"], ignore=[r"^lm_head\.decoder\.(weight|bias)$"]),),
     aliases=("xlm-roberta", "true_roberta", "roberta"),
     model_types=("xlm-roberta", "roberta"),
+    claims=lambda values: values.get("type_vocab_size", 1) == 1,  # a BERT under this name has two segments
     classes=("XLMRobertaModel", "XLMRobertaForMaskedLM"),
 )
