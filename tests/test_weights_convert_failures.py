@@ -76,6 +76,14 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """A process started in the background ignores Ctrl-C; this one does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def contents(folder="."):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
@@ -90,7 +98,7 @@ def contents(folder="."):
         ("tf", interrupt, "nothing was written"),
     ],
 )
-def test_a_run_that_ends_in_the_middle_leaves_nothing(run, monkeypatch, format, how, words):
+def test_a_run_that_ends_in_the_middle_leaves_nothing(run, monkeypatch, heeds_interrupts, format, how, words):
     target = "out.keras" if format == "keras" else "out"
     interrupted(monkeypatch, how)
     handler = signal.getsignal(signal.SIGTERM)
