@@ -100,6 +100,13 @@ def test_edit_changes_the_specification():
         build_transformer_model(BERT_CONFIG, edit=lambda spec: None)
 
 
+def test_an_edited_model_is_not_written_under_the_settings_it_no_longer_has(tmp_path):
+    handle = build_transformer_model(BERT_CONFIG, edit=lambda spec: replace(spec, num_layers=1), return_keras_model=False)
+    with pytest.raises(KerasSuError, match="cannot express edit="):
+        handle.save_pretrained(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
 def test_blocks_may_depend_on_the_layer():
     def edit(spec):
         first = spec.block

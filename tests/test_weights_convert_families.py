@@ -52,10 +52,7 @@ def test_round_trip(name, tmp_path):
 
 
 def test_the_tensors_of_a_report_are_those_of_the_files(tmp_path):
-    folder = FOLDERS.get("hf_gpt2_lm")
-    if folder is None:
-        pytest.skip("needs the golden case hf_gpt2_lm")
-    report = convert(Request(source=folder, target=tmp_path / "tf", format="tf", progress=False))
+    report = convert(Request(source=FOLDERS["hf_gpt2_lm"], target=tmp_path / "tf", format="tf", progress=False))
     sources = [theirs for theirs, _ in report.renamed]
     assert sources.count("transformer.h.0.attn.c_attn.weight") == 3  # query, key and value
     assert {ours for _, ours in report.renamed} == read(tmp_path / "tf" / "bert_model.ckpt").keys()

@@ -74,20 +74,10 @@ def _ignored(spelled, same_shape):
 
 
 def _place(spelled, name_map, family, skipped):
-    for path, source in name_map.rows.items():
-        if _pattern(source.name).match(spelled):
-            for head in skipped:
-                if path in head.variables:
-                    return f"of {head.option}, {head.reason}"
-            return f"for {path.split('/')[0]}, which this model does not have"
-    return f"unknown to family {family.name!r}"
-
-
-def _pattern(name):
-    """What a name with a layer number looks like.
-
-    >>> bool(_pattern("layer{i:02d}/bias").match("layer07/bias")), bool(_pattern("a.{i}.b").match("a.b"))
-    (True, False)
-    """
-    pieces = re.split(r"\{i(?::0\d+d)?\}", name)
-    return re.compile(r"\d+".join(re.escape(piece) for piece in pieces) + "$")
+    path = name_map.path_of(spelled)
+    if path is None:
+        return f"unknown to family {family.name!r}"
+    for head in skipped:
+        if path in head.variables:
+            return f"of {head.option}, {head.reason}"
+    return f"for {path.split('/')[0]}, which this model does not have"

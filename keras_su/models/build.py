@@ -110,6 +110,7 @@ def build_transformer_model(
             spec = edit(spec)
             if not isinstance(spec, (Spec, Seq2Seq)):
                 raise bad_value("edit returned", type(spec).__name__, "a Spec")
+            config.refuse_export(edit=getattr(edit, "__name__", "a function"))  # the settings no longer tell what the model is
         graph = make_graph(
             spec,
             prefix=prefix,

@@ -105,8 +105,7 @@ class Config:
         self.family = family
         self.application = application
         self.reader = reader
-        self._read = set()
-        self._names = set()
+        self._asked = set()
         self._settings = {}
         self._own = {}
         self.renamed = {}
@@ -142,8 +141,7 @@ class Config:
     def read_option(self, *names, default=REQUIRED):
         """A choice of the caller that is not part of the architecture, such as a head."""
         names = self._aliases(names)
-        self._names.update(names)
-        self._read.update(names)
+        self._asked.update(names)
         for source in (self.overrides, self.values):
             for name in names:
                 if source.get(name) is not None:
@@ -170,7 +168,7 @@ class Config:
     @property
     def head_options(self):
         """Names of the settings that switch heads on, of those that the family has asked for."""
-        return sorted(name for name in self._names if name.startswith("with_"))
+        return sorted(name for name in self._asked if name.startswith("with_"))
 
     def has_tensor(self, *names):
         """Whether the checkpoint holds a tensor of one of these names; ``False`` without a checkpoint."""
@@ -241,12 +239,12 @@ class Config:
             KerasSuError: an unread keyword, or a setting that the family cannot honour.
         """
         for name in self.overrides:
-            if name not in self._read:
-                hint = did_you_mean(name, self._names) or f" Settings: {listing(sorted(self._names), 60)}."
+            if name not in self._asked:
+                hint = did_you_mean(name, self._asked) or f" Settings: {listing(sorted(self._asked), 60)}."
                 raise KerasSuError(f"Unused setting {name!r} for model {self.family!r}.{hint}")
         unknown = []
         for name, value in self.values.items():
-            if name in self._read or name in _SILENT:
+            if name in self._asked or name in _SILENT:
                 continue
             if name not in _NEUTRAL:
                 unknown.append(name)

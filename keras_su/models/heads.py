@@ -86,17 +86,15 @@ class LanguageModel(Head):
 
     def apply(self, graph, hidden):
         spec = graph.spec
-        kernel = spec.initializer.config()
+        kernel, dense = spec.initializer.config(), keras.layers.Dense
         x = graph.scale(hidden, self.scale, f"{self.name}-Scale")
         if spec.embeddings.size != spec.hidden_size:
             units, bias = spec.embeddings.size, spec.embeddings.mapping_bias
-            dense = keras.layers.Dense
             x = graph.apply(x, dense, name="Output-Mapping", units=units, use_bias=bias, kernel_initializer=kernel)
         x = graph.dropout(x, self.dropout, f"{self.name}-Dropout")
         if self.tied:
             x = graph.apply(x, layers.Embedding, {"mode": "dense"}, name="Embedding-Token")
         else:
-            dense = keras.layers.Dense
             x = graph.apply(x, dense, name=self.name, units=spec.vocab_size, use_bias=False, kernel_initializer=kernel)
         if self.bias:
             x = graph.apply(x, layers.ScaleOffset, name=f"{self.name}-Bias", scale=False)

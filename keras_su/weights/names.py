@@ -136,6 +136,10 @@ class NameMap:
         """Whether a file may lack our variable ``path``."""
         return any(re.fullmatch(pattern, path) for pattern in self.optional)
 
+    def path_of(self, name):
+        """Our path, with the layer number open, for the (canonical) tensor ``name``, or ``None``."""
+        return next((path for path, source in self.rows.items() if self._patterns[source.name].match(name)), None)
+
     def knows(self, name):
         """Whether the (canonical) tensor ``name`` has a place in this family, used by a particular model or not."""
         return name in self.aliases or any(p.match(name) for p in self._patterns.values()) or self.ignores(name)
