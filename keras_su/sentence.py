@@ -247,20 +247,14 @@ class SentenceEncoder:
 
     def _run(self, model, rows, batch_size):
         """The vectors of one batch of ``(token ids, segment ids)``."""
-        count, width = len(rows), max(1, *(len(token_ids) for token_ids, _ in rows))
-        if keras.backend.backend() == "jax":
-            # Every new shape is compiled anew there: few shapes, and some padding, are cheaper.
-            count, width = min(_rounded(count), batch_size), _rounded(width, self.max_length)
+        # Every new shape is compiled anew: few shapes, and some padding, are cheaper.
+        count = min(_rounded(len(rows)), batch_size)
+        width = _rounded(max(1, *(len(token_ids) for token_ids, _ in rows)), self.max_length)
         tokens, segments = np.full((count, width), self.pad_id, "int32"), np.zeros((count, width), "int32")
         for place, (token_ids, segment_ids) in enumerate(rows):
             tokens[place, : len(token_ids)] = token_ids
             segments[place, : len(segment_ids)] = segment_ids
-        inputs = [tokens, segments][: len(model.inputs)]
-        if keras.backend.backend() == "tensorflow":
-            # predict_on_batch would compile a program for every shape.
-            output = keras.ops.convert_to_numpy(model(inputs, training=False))
-        else:
-            output = model.predict_on_batch(inputs)
+        output = model.predict_on_batch([tokens, segments][: len(model.inputs)])
         return np.asarray(output, "float32")[: len(rows)]
 
     def _without_norm(self):

@@ -314,10 +314,6 @@ class Seq2SeqGraph:
         self.model = make_model([*self.inputs, *self.extra_inputs], self.outputs, self.name)
         return self
 
-    def prefixed(self, name):
-        """The full name of a layer."""
-        return f"{self.prefix}{name}"
-
 
 def make_model(inputs, outputs, name=None):
     """A functional model. A list of one output would make ``model.output`` a list in Keras 3; users expect a tensor."""
