@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_su.cache import current_cache
 from keras_su.errors import KerasSuError, unknown_name
 
 
@@ -109,11 +110,23 @@ def packed(query, key):
 
 
 def views(index, segment=None, valid=None):
-    """Query and key views of one sequence from ``(batch or 1, length)`` tensors."""
-    order = None if segment is None else ops.cumsum(ops.cast(segment, "int32"), axis=1)
-    fields = (index, segment, order, valid)
-    query = TokenView(*(None if f is None else ops.expand_dims(f, 2) for f in fields))
-    key = TokenView(*(None if f is None else ops.expand_dims(f, 1) for f in fields))
+    """Query and key views of one sequence from ``(batch or 1, length)`` tensors.
+
+    While decoding, the tensors describe the newest tokens, and the key view all tokens so far, in the slots of the cache.
+    """
+    cache, length = current_cache(), ops.shape(index)[1]
+    keys = (index, segment, valid)
+    if cache is not None:
+        seen = cache.written(length)
+        keys = (
+            cache.all_positions(),
+            None if segment is None else cache.extend(segment),
+            seen if valid is None else ops.logical_and(seen, cache.extend(valid)),
+        )
+    order = None if segment is None else ops.cumsum(ops.cast(keys[1], "int32"), axis=1)
+    query_order = order if order is None or cache is None else cache.newest(order, length)
+    query = TokenView(*(None if f is None else ops.expand_dims(f, 2) for f in (index, segment, query_order, valid)))
+    key = TokenView(*(None if f is None else ops.expand_dims(f, 1) for f in (keys[0], keys[1], order, keys[2])))
     return query, key
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import initializers, masks
+from keras_su.cache import current_cache, positions_of
 from keras_su.errors import KerasSuError, bad_value, unknown_name
 from keras_su.layers.base import Layer
 from keras_su.layers.normalization import LayerNormalization
@@ -89,6 +90,8 @@ class MultiHeadAttention(Layer):
     (2, 5, 32)
     """
 
+    cache_aware = True
+
     def __init__(
         self,
         heads,
@@ -168,16 +171,20 @@ class MultiHeadAttention(Layer):
     def call(self, inputs, mask=None, a_bias=None, p_bias=None, segments=None, scores=None, inputs_mask=None, training=None):
         query, key, value, attention_bias, position = self._take_apart(inputs, a_bias, p_bias)
         key_mask = self._key_mask(mask if mask is not None else inputs_mask)
+        cache = current_cache()
+        decodes = cache is not None and not cache.is_context(self, 1)  # keys of earlier tokens come from the cache
+        if decodes and key_mask is not None:
+            key_mask = cache.extend_mask(key_mask)
         allowed, bias = self._allowed(query, key, key_mask, attention_bias, segments)
 
         if scores is not None:
             bias = scores if bias is None else bias + ops.cast(scores, bias.dtype)
 
+        project = lambda: self._keys_and_values(key, value)  # noqa: E731
         query = self._split(self.q_dense(query), self.heads, self.key_size)
-        key = self._split(self.k_dense(key), self.kv_heads, self.key_size)
-        value = self._split(self.v_dense(value), self.kv_heads, self.head_size)
         if self.q_norm is not None:
-            query, key = self.q_norm(query), self.k_norm(key)
+            query = self.q_norm(query)
+        key, value = project() if cache is None or decodes else cache.once(project)
         position_bias = relative = None
         if p_bias == "rotary":
             query, key = apply_rotary_position_embeddings(position, query, key, layout=self.rotary_layout)
@@ -187,6 +194,8 @@ class MultiHeadAttention(Layer):
                 position_bias = ops.expand_dims(position_bias, 0)
         elif p_bias == "typical_relative":
             relative = position
+        if decodes:
+            key, value = cache.extend(key), cache.extend(value)
 
         result = attend(
             query,
@@ -208,6 +217,11 @@ class MultiHeadAttention(Layer):
         if not self.return_attention_scores:
             return output
         return [output, own_scores if scores is None else own_scores + ops.cast(scores, own_scores.dtype)]
+
+    def _keys_and_values(self, key, value):
+        key = self._split(self.k_dense(key), self.kv_heads, self.key_size)
+        value = self._split(self.v_dense(value), self.kv_heads, self.head_size)
+        return key if self.k_norm is None else self.k_norm(key), value
 
     def _take_apart(self, inputs, a_bias, p_bias):
         """The five tensors behind the calling convention, ``None`` for those that are absent."""
@@ -259,8 +273,7 @@ class MultiHeadAttention(Layer):
             raise KerasSuError(
                 f"{self.name}: mask_mode={self.mask_mode!r} is for self-attention, where queries and keys have one length."
             )
-        index = ops.expand_dims(ops.arange(ops.shape(query)[1], dtype="int32"), 0)
-        return masks.combine([self.mask_mode], *masks.views(index, segments))
+        return masks.combine([self.mask_mode], *masks.views(positions_of(query), segments))
 
     @staticmethod
     def _split(x, heads, size):

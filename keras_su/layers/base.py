@@ -14,7 +14,16 @@ class Layer(keras.layers.Layer):
     1. Every constructor argument is kept as an attribute of the same name; the configuration is read from those attributes.
     2. Sub-layers are made with :meth:`sub`, which hands the dtype policy on (Keras does not) and restores a quantized one.
     3. Padding masks pass through unless a subclass says otherwise.
+
+    A decoder runs on a few tokens at a time, so each layer says how it takes that. A layer that says nothing is refused.
+
+    Attributes:
+        token_wise: the output at a token depends on the input at that token only.
+        cache_aware: it looks at several tokens and asks :func:`keras_su.cache.current_cache` for the earlier ones.
     """
+
+    token_wise = False
+    cache_aware = False
 
     def __init__(self, *, sub_dtypes=None, **kwargs):
         super().__init__(**kwargs)

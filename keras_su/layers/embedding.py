@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import initializers
+from keras_su.cache import current_cache, positions_of, with_first
 from keras_su.errors import KerasSuError, bad_value, unknown_name
 from keras_su.layers.base import Layer
 from keras_su.ops.rotary import sinusoidal_embeddings
@@ -28,6 +29,8 @@ class Embedding(keras.layers.ReversibleEmbedding):
         mode: ``"embedding"`` or ``"dense"``.
     """
 
+    token_wise = True
+
     def __init__(self, *args, pad_id=0, **kwargs):
         super().__init__(*args, **kwargs)
         self.pad_id = pad_id
@@ -50,8 +53,7 @@ class Embedding(keras.layers.ReversibleEmbedding):
     def compute_mask(self, inputs, mask=None):
         if len(inputs.shape) > 2 or not self.mask_zero:  # hidden states keep the mask they carry
             return mask
-        valid = ops.not_equal(inputs, self.pad_id)
-        return ops.concatenate([ops.ones_like(valid[:, :1]), valid[:, 1:]], axis=1)
+        return with_first(ops.not_equal(inputs, self.pad_id))
 
     def get_config(self):
         return {**super().get_config(), "pad_id": self.pad_id}
@@ -74,6 +76,8 @@ class EmbeddingRows(Layer):
         count: number of rows to return from the first on, default all. With 1, ids that are always zero.
         embeddings_initializer: of the table.
     """
+
+    token_wise = True
 
     def __init__(self, input_dim, output_dim, count=None, embeddings_initializer="uniform", **kwargs):
         super().__init__(**kwargs)
@@ -116,7 +120,7 @@ class _Positional(Layer):
         if self.custom_position_ids:
             x, positions = self.several(inputs, "x", "position_ids")
             return x, ops.cast(positions, "int32")
-        return inputs, ops.expand_dims(ops.arange(ops.shape(inputs)[1], dtype="int32"), 0)
+        return inputs, positions_of(inputs)
 
     def _merge(self, x, embedded):
         if self.merge_mode == "zero":
@@ -158,6 +162,8 @@ class PositionEmbedding(_Positional):
         KerasSuError: a text longer than the table, where the length is known.
     """
 
+    cache_aware = True
+
     def __init__(
         self,
         input_dim,
@@ -184,11 +190,18 @@ class PositionEmbedding(_Positional):
         self.embeddings = self.add_weight(name="embeddings", shape=(self.input_dim, self.output_dim), initializer=initializer)
         self.built = True
 
+    @property
+    def capacity(self):
+        """The longest text, in tokens."""
+        return self.input_dim**2 if self.hierarchical else self.input_dim - self.offset
+
     def call(self, inputs):
         x, positions = self._positions(inputs)
-        capacity = self.input_dim**2 if self.hierarchical else self.input_dim - self.offset
+        capacity = self.capacity
         length = None if self.custom_position_ids else x.shape[1]
-        if isinstance(length, int) and length > capacity:
+        if current_cache() is not None:  # slots are padded; who decodes has compared the texts with the capacity
+            positions = ops.minimum(positions, capacity - 1)
+        elif isinstance(length, int) and length > capacity:
             way_out = "" if self.hierarchical else " or build the model with hierarchical_position=True"
             raise KerasSuError(
                 f"{self.name}: the text has {length} tokens, but the position table reaches only {capacity}. "
@@ -216,6 +229,8 @@ class SinusoidalPositionEmbedding(_Positional):
         merge_mode: as in :class:`PositionEmbedding`.
         custom_position_ids: inputs are then ``[x, position_ids]``.
     """
+
+    cache_aware = True
 
     def __init__(self, output_dim, merge_mode="add", custom_position_ids=False, **kwargs):
         super().__init__(output_dim, merge_mode, custom_position_ids, **kwargs)

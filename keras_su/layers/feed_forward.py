@@ -29,6 +29,8 @@ class FeedForward(Layer):
     (2, 5, 4)
     """
 
+    token_wise = True
+
     def __init__(self, units, activation="relu", use_bias=True, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.units = units
@@ -79,6 +81,8 @@ class Mapping(Layer):
         kernel_initializer: name, configuration or object.
     """
 
+    token_wise = True
+
     def __init__(self, units, kernel_initializer="glorot_uniform", **kwargs):
         super().__init__(**kwargs)
         self.units = units
@@ -106,6 +110,8 @@ class SoftCap(Layer):
     Args:
         cap: the bound.
     """
+
+    token_wise = True
 
     def __init__(self, cap, **kwargs):
         super().__init__(**kwargs)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import activations, initializers
+from keras_su.cache import current_cache
 from keras_su.errors import KerasSuError, bad_value, unknown_name
 from keras_su.layers.attention import mask_and_bias
 from keras_su.layers.base import Layer
@@ -46,6 +47,8 @@ class GatedAttentionUnit(Layer):
     >>> tuple(GatedAttentionUnit(units=16, key_size=4)(np.ones((2, 5, 8), "float32")).shape)
     (2, 5, 8)
     """
+
+    cache_aware = True
 
     def __init__(
         self,
@@ -123,6 +126,10 @@ class GatedAttentionUnit(Layer):
             key, value = self.k_dense(streams[1]), self.v_dense(streams[2])
         if position is not None:
             query, key = apply_rotary_position_embeddings(position, query, key)
+        cache = current_cache()
+        if cache is not None and (self.self_attention or not cache.is_context(self, 1)):
+            key, value = cache.extend(key), cache.extend(value)
+            key_mask = None if key_mask is None else cache.extend_mask(key_mask)
         allowed, bias = mask_and_bias(attention_bias, key_mask, self.name)
         output = attend(
             *(ops.expand_dims(x, 2) for x in (query, key, value)),

@@ -27,6 +27,8 @@ class ScaleOffset(Layer):
     Weights in order: beta, gamma, then hidden, beta and gamma dense kernels.
     """
 
+    token_wise = True
+
     def __init__(
         self,
         scale=True,

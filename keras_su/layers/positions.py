@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_su import initializers
+from keras_su.cache import current_cache, positions_of, positions_of_keys
 from keras_su.errors import bad_value
 from keras_su.layers.base import Layer
 from keras_su.ops.rotary import sinusoidal_embeddings
@@ -33,6 +34,8 @@ class RotaryPositionEmbedding(Layer):
     (2, 5, 32)
     """
 
+    cache_aware = True
+
     def __init__(self, output_dim, base=10000.0, custom_position_ids=False, scaling=None, **kwargs):
         super().__init__(**kwargs)
         self.output_dim = output_dim
@@ -44,8 +47,16 @@ class RotaryPositionEmbedding(Layer):
         if self.custom_position_ids:
             _, positions = self.several(inputs, "x", "position_ids")
         else:
-            positions = ops.expand_dims(ops.arange(ops.shape(inputs)[1], dtype="int32"), 0)
-        return sinusoidal_embeddings(positions, self.output_dim, self.base, self.scaling)
+            positions = positions_of(inputs)
+        # The length matters to a dynamic scaling only, and there not before the capacity is exceeded.
+        length = None if current_cache() is None else 1
+        return sinusoidal_embeddings(positions, self.output_dim, self.base, self.scaling, length)
+
+    @property
+    def capacity(self):
+        """How many tokens can be read one after the other, ``None`` for any number: a dynamic scaling turns all keys anew beyond."""
+        dynamic = self.scaling and self.scaling.get("type") == "dynamic"
+        return self.scaling["original_max_position_embeddings"] if dynamic else None
 
     def compute_mask(self, inputs, mask=None):
         return None
@@ -65,8 +76,11 @@ class RelativePositionEmbedding(Layer):
         output_dim: key size of the attention heads.
         embeddings_initializer: ``"Sinusoidal"`` for NEZHA, whose table is fixed (set ``trainable=False``).
 
-    Inputs ``[q, v]``, of which only the lengths are used. Returns ``(q length, v length, output_dim)``.
+    Inputs ``[q, v]``, of which only the lengths are used. Returns ``(q length, v length, output_dim)``; with a batch axis in front
+    while decoding, where ``v`` stands for all tokens so far.
     """
+
+    cache_aware = True
 
     def __init__(self, input_dim, output_dim, embeddings_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
@@ -85,7 +99,10 @@ class RelativePositionEmbedding(Layer):
 
     def call(self, inputs):
         query, key = self.several(inputs, "q", "v")
-        return ops.cast(ops.take(self._table(), self._buckets(_distances(query, key)), axis=0), self.compute_dtype)
+        distances = ops.expand_dims(positions_of_keys(self, 1, key), 1) - ops.expand_dims(positions_of(query), 2)
+        if current_cache() is None:
+            distances = distances[0]
+        return ops.cast(ops.take(self._table(), self._buckets(distances), axis=0), self.compute_dtype)
 
     def _buckets(self, distances):
         reach = (self.input_dim - 1) // 2
@@ -97,13 +114,6 @@ class RelativePositionEmbedding(Layer):
     def compute_output_spec(self, inputs):
         query, key = self.several(inputs, "q", "v")
         return keras.KerasTensor((query.shape[1], key.shape[1], self.output_dim), self.compute_dtype)
-
-
-def _distances(query, key):
-    """``key position - query position`` as int32 ``(q length, v length)``."""
-    rows = ops.arange(ops.shape(query)[1], dtype="int32")
-    columns = ops.arange(ops.shape(key)[1], dtype="int32")
-    return ops.expand_dims(columns, 0) - ops.expand_dims(rows, 1)
 
 
 @register

@@ -13,6 +13,8 @@ class Residual(Layer):
     Keras' ``Add`` drops the mask when one of its inputs has none, and costs about four times as much per call on torch.
     """
 
+    token_wise = True
+
     def call(self, inputs):
         total = inputs[0]
         for other in inputs[1:]:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_su import masks
+from keras_su.cache import current_cache, positions_of, with_first
 from keras_su.errors import bad_value
 from keras_su.layers.base import Layer
 from keras_su.registration import register
@@ -32,6 +33,8 @@ class AttentionMask(Layer):
     (1, 3, 3)
     """
 
+    cache_aware = True
+
     def __init__(self, rules="full", window=None, pad_id=0, keep_first=True, **kwargs):
         super().__init__(**kwargs)
         self.rules = [rules] if isinstance(rules, str) else list(rules)
@@ -44,8 +47,7 @@ class AttentionMask(Layer):
             masks.get_rule(rule)
 
     def call(self, tokens, segments=None):
-        index = ops.expand_dims(ops.arange(ops.shape(tokens)[1], dtype="int32"), 0)
-        query, key = masks.views(index, segments, self._valid(tokens))
+        query, key = masks.views(positions_of(tokens), segments, self._valid(tokens))
         mask = masks.combine(self.rules, query, key, self.window)
         return ops.ones((1, 1, ops.shape(tokens)[1]), dtype="bool") if mask is None else mask
 
@@ -55,9 +57,7 @@ class AttentionMask(Layer):
         if self.pad_id is None:
             return None
         valid = ops.not_equal(tokens, self.pad_id)
-        if not self.keep_first:
-            return valid
-        return ops.concatenate([ops.ones_like(valid[:, :1]), valid[:, 1:]], axis=1)
+        return with_first(valid) if self.keep_first else valid
 
     def compute_mask(self, inputs, mask=None):
         return None
@@ -79,13 +79,20 @@ class PositionIds(Layer):
     Input: token ids ``(batch, length)``. Returns int32 of the same shape; padding gets position 0.
     """
 
+    cache_aware = True
+
     def __init__(self, pad_id=0, **kwargs):
         super().__init__(**kwargs)
         self.pad_id = pad_id
 
     def call(self, tokens):
         valid = ops.cast(ops.not_equal(tokens, self.pad_id), "int32")
-        return (ops.cumsum(valid, axis=1) - 1) * valid
+        cache = current_cache()
+        if cache is None:
+            number = ops.cumsum(valid, axis=1)
+        else:
+            number = cache.newest(ops.cumsum(cache.extend(valid), axis=1), tokens.shape[1])
+        return (number - 1) * valid
 
     def compute_mask(self, inputs, mask=None):
         return None

@@ -12,7 +12,7 @@ LAYOUTS = ("interleaved", "half")
 SCALINGS = ("linear", "dynamic", "llama3", "yarn")
 
 
-def sinusoidal_embeddings(positions, size, base=10000.0, scaling=None):
+def sinusoidal_embeddings(positions, size, base=10000.0, scaling=None, length=None):
     """Interleaved sines and cosines of positions.
 
     Args:
@@ -20,11 +20,14 @@ def sinusoidal_embeddings(positions, size, base=10000.0, scaling=None):
         size: even number of columns; columns ``2i`` and ``2i + 1`` are sine and cosine of ``position / base^(2i/size)``.
         base: wavelength base.
         scaling: how a model was stretched beyond the length it was trained on, see :func:`rotary_frequencies`.
+        length: of the text, which a dynamic scaling depends on; default: the size of the last axis.
 
     Returns:
         float32 tensor ``positions.shape + (size,)``.
     """
-    frequencies, factor = rotary_frequencies(size, base, scaling, ops.shape(positions)[-1] if len(positions.shape) else 1)
+    if length is None:
+        length = ops.shape(positions)[-1] if len(positions.shape) else 1
+    frequencies, factor = rotary_frequencies(size, base, scaling, length)
     angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * frequencies
     table = ops.stack([ops.sin(angles), ops.cos(angles)], axis=-1)
     table = ops.reshape(table, (*ops.shape(angles)[:-1], size))

@@ -1,0 +1,80 @@
+"""Greedy search and sampling on the device: a whole text without the host, as one compiled loop."""
+
+from keras import ops
+
+from keras_su.decoding.processors import History
+from keras_su.decoding.stepper import append
+
+
+class DeviceSearch:
+    """One token after the other until all rows have their end ids.
+
+    Args:
+        search: :class:`~keras_su.decoding.search.Greedy` or :class:`~keras_su.decoding.search.Sample`.
+        processors: list of :class:`~keras_su.decoding.processors.Processor`.
+    """
+
+    def __init__(self, search, processors):
+        self.search = search
+        self.processors = [*processors, *search.truncations()]
+
+    def key(self):
+        """What distinguishes the program of this search from others."""
+        return (type(self.search), *(_key(processor) for processor in self.processors))
+
+    def start(self, log_probs, state, end_ids, min_ends, steps, uniforms):
+        """First token. ``end_ids`` int32 ``(n,)``, ``min_ends`` and ``steps`` int32 scalars, ``uniforms`` float32 ``(rows, size)``."""
+        rows = state["lengths"]
+        state = {
+            **state,
+            "ends": ops.zeros_like(rows),
+            "produced": ops.zeros_like(rows),
+            "done": ops.zeros_like(rows, dtype="bool"),
+            "stuck": ops.zeros_like(rows, dtype="bool"),
+            "scores": ops.zeros_like(rows, dtype="float32"),
+            "end_ids": end_ids,
+            "min_ends": min_ends,
+            "steps": steps,
+            "uniforms": uniforms,
+        }
+        return self.advance(log_probs, state)
+
+    def advance(self, log_probs, state):
+        """Choose the next token of each row from ``log_probs`` ``(rows, vocab_size)``."""
+        history = History(state["tokens"], state["lengths"] + state["count"], state["count"], state["ends"])
+        for processor in self.processors:
+            log_probs = processor.apply(log_probs, history)
+        best = ops.max(log_probs, axis=-1)
+        possible = best > -1e30  # neither minus infinity nor NaN
+        uniform = ops.squeeze(ops.take(state["uniforms"], ops.reshape(state["count"], (1,)), axis=1), 1)
+        tokens = ops.cast(self.search.choose(log_probs, uniform), "int32")
+        chosen = ops.squeeze(ops.take_along_axis(log_probs, ops.expand_dims(tokens, 1), axis=1), 1)
+        writes = ops.logical_and(possible, ops.logical_not(state["done"]))
+        tokens = ops.where(writes, tokens, state["last"])
+        is_end = ops.any(ops.equal(ops.expand_dims(tokens, 1), ops.expand_dims(state["end_ids"], 0)), axis=1)
+        ends = state["ends"] + ops.cast(ops.logical_and(writes, is_end), "int32")
+        stuck = ops.logical_or(state["stuck"], ops.logical_and(ops.logical_not(possible), ops.logical_not(state["done"])))
+        done = ops.logical_or(ops.logical_or(state["done"], stuck), ends >= state["min_ends"])
+        state = append(state, tokens)
+        return {
+            **state,
+            "ends": ends,
+            "produced": state["produced"] + ops.cast(writes, "int32"),
+            "done": done,
+            "stuck": stuck,
+            "scores": state["scores"] + ops.where(writes, chosen, 0.0),
+            "going": ops.logical_and(state["count"] < state["steps"], ops.logical_not(ops.all(done))),
+        }
+
+
+def _key(processor):
+    """Equal for processors that do the same."""
+    return (type(processor), *((name, _hashable(value)) for name, value in sorted(vars(processor).items())))
+
+
+def _hashable(value):
+    if isinstance(value, (list, tuple)):
+        return tuple(_hashable(v) for v in value)
+    if hasattr(value, "tobytes"):
+        return (value.shape, str(value.dtype), value.tobytes())
+    return value
