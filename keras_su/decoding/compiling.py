@@ -7,6 +7,7 @@ eagerly, a step spends most of its time in Keras' layer calls (measured: 45 ms a
 import warnings
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -22,21 +23,28 @@ class Compiler:
 
     def __init__(self, model):
         self._variables = model.variables
+        self._turned = {}
 
-    def program(self, function, consumes=()):
+    def program(self, function, consumes=(), turned=()):
         """``function``, compiled at its first call.
 
         Args:
             function: of positional arguments.
             consumes: numbers of the arguments that are not used afterwards, so that their memory can be.
+            turned: matrices to be read from a copy that is stored column by column, where that is faster; see `turned_weights`.
         """
-        return {"jax": self._jax, "tensorflow": self._tensorflow, "torch": self._torch}[keras.backend.backend()](function, consumes)
+        make = {"jax": self._jax, "tensorflow": self._tensorflow, "torch": self._torch}[keras.backend.backend()]
+        return make(function, consumes, {id(v) for v in turned})
 
-    def loop(self, start, advance):
+    def loop(self, start, advance, turned=()):
         """Program of ``state = start(...)``, then ``state = advance(state)`` while ``state["going"]`` (boolean scalar)."""
-        if keras.backend.backend() != "torch":
-            return self.program(lambda *arguments: ops.while_loop(lambda state: state["going"], advance, start(*arguments)))
-        begin, go_on = self.program(start), self.program(advance, consumes=(0,))
+        whole = lambda go_on, *arguments: ops.while_loop(lambda state: state["going"], go_on, start(*arguments))  # noqa: E731
+        if keras.backend.backend() == "tensorflow":
+            return self._tensorflow(lambda *arguments: whole(advance, *arguments), (), {})
+        if keras.backend.backend() == "jax":
+            # Turned matrices are for the few rows of a step, and slow for the many of the prompt.
+            return self._jax(whole, (), {id(v) for v in turned}, inner=advance)
+        begin, go_on = self.program(start), self.program(advance, consumes=(0,), turned=turned)
 
         def run(*arguments):
             state = begin(*arguments)
@@ -46,28 +54,54 @@ class Compiler:
 
         return run
 
-    def _jax(self, function, consumes):
+    def _weights(self, turned, turn, version):
+        """Values of all variables, those in ``turned`` as copies that are kept until the variable changes."""
+        values = []
+        for variable in self._variables:
+            value = variable.value
+            if id(variable) in turned:
+                known = self._turned.get(id(variable))
+                if known is None or known[0] is not value or known[1] != version(value):
+                    known = self._turned[id(variable)] = (value, version(value), turn(value))
+                value = known[2]
+            values.append(value)
+        return values
+
+    def _jax(self, function, consumes, turned, inner=None):
         import jax
 
         variables = self._variables
 
-        def run(weights, *arguments):
-            with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
-                return function(*arguments)
+        def scoped(function, weights):
+            def run(*arguments):
+                with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
+                    return function(*arguments)
 
-        program = jax.jit(run, donate_argnums=[number + 1 for number in consumes])
-        return lambda *arguments: program([v.value for v in variables], *arguments)
+            return run
 
-    def _tensorflow(self, function, consumes):
+        def run(weights, copies, *arguments):
+            # Outside of the loop: inside, XLA would turn the matrices anew at every step.
+            copies = [c.T if id(v) in turned else c for v, c in zip(variables, copies)]
+            if inner is None:
+                return scoped(function, copies)(*arguments)
+            return scoped(function, weights)(scoped(inner, copies), *arguments)
+
+        program = jax.jit(run, donate_argnums=[number + 2 for number in consumes])
+        weights = lambda which: self._weights(which, turn=jax.jit(lambda x: x.T), version=id)  # noqa: E731
+        return lambda *arguments: program(weights(()), weights(turned), *arguments)
+
+    def _tensorflow(self, function, consumes, turned):
         import tensorflow as tf
 
         program = tf.function(function, jit_compile=True, autograph=False)
         return lambda *arguments: program(*keras.tree.map_structure(tf.convert_to_tensor, arguments))
 
-    def _torch(self, function, consumes):
+    def _torch(self, function, consumes, turned):
         import torch
 
-        variables, traced, structure = self._variables, None, None
+        variables, traced, structure, template = self._variables, None, None, None
+        turn = lambda value: value.detach().t().contiguous().t()  # noqa: E731
+        weights_now = lambda: self._weights(turned, turn, version=lambda value: value._version)  # noqa: E731
 
         def run(*flat):
             nonlocal structure
@@ -81,7 +115,7 @@ class Compiler:
             nonlocal traced, template
             with torch.inference_mode():
                 arguments = keras.tree.map_structure(ops.convert_to_tensor, arguments)
-                flat = [*(v.value for v in variables), *keras.tree.flatten(arguments)]
+                flat = [*weights_now(), *keras.tree.flatten(arguments)]
                 if traced is None:
                     template = keras.tree.map_structure(lambda _: 0, arguments)
                     with warnings.catch_warnings():
@@ -91,8 +125,41 @@ class Compiler:
                         traced = torch.jit.trace(run, tuple(examples), check_trace=False)
                 return keras.tree.pack_sequence_as(structure, list(traced(*flat)))
 
-        template = None
         return call
+
+
+def turned_weights(matrices, table, rows):
+    """Which matrices a program should read column by column, by measurement on CPUs: products with few rows are bound by memory,
+    and the libraries do not read both layouts equally well.
+
+    Args:
+        matrices: variables ``(width in, width out)`` of dense layers.
+        table: variable ``(vocab_size, width)`` of a tied head, or ``None``.
+        rows: number of rows of the products.
+    """
+    backend = keras.backend.backend()
+    if not _on_cpu(backend):
+        return []
+    found = [v for v in matrices if rows == 1 and v.shape[0] >= 2 * v.shape[1]] if backend != "tensorflow" else []
+    if table is not None and backend == "torch":
+        found.append(table)
+    return [v for v in found if v.dtype == "float32" and int(np.prod(v.shape)) * 4 <= COPIED_BYTES]
+
+
+COPIED_BYTES = 512 * 2**20
+"""Larger matrices are not copied."""
+
+
+def _on_cpu(backend):
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    if backend == "torch":
+        import torch
+
+        return not torch.cuda.is_available()
+    return True
 
 
 def write_in_place(slots, new, offset):

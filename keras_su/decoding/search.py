@@ -17,7 +17,11 @@ class Greedy:
 
     def choose(self, log_probs, uniform):
         """Token of each row of ``log_probs`` ``(rows, vocab_size)``, on the device; ``(rows,)``."""
-        return ops.argmax(log_probs, axis=-1)
+        # Not argmax, for which XLA has no fast loop on CPUs; of equal ones the first, as there.
+        best = ops.max(log_probs, axis=-1, keepdims=True)
+        size = log_probs.shape[-1]
+        places = ops.where(ops.equal(log_probs, best), ops.arange(size, dtype="int32"), size - 1)
+        return ops.min(places, axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)

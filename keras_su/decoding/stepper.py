@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_su.cache import KVCache
-from keras_su.decoding.compiling import Compiler, cache_writer
+from keras_su.decoding.compiling import Compiler, cache_writer, turned_weights
 from keras_su.decoding.token_model import TokenModel
 from keras_su.errors import KerasSuError, bad_value
 
@@ -119,7 +119,8 @@ class Stepper:
             return self.log_probs(hidden), state
 
         key = ("step", batch.prompt, batch.size, _shapes(state["tokens"]), _shapes(state["context"]))
-        return self._program(key, lambda: self._compiler.program(step, consumes=(0,)))(state, tokens)
+        make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=True))  # noqa: E731
+        return self._program(key, make)(state, tokens)
 
     def step_candidates(self, batch, state, tokens, candidates):
         """As ``step``, but logits of the ``candidates`` int32 ``(rows, n)`` only, up to a constant of each row."""
@@ -129,7 +130,8 @@ class Stepper:
             return self.model.head.candidate_logits(hidden, candidates), state
 
         key = ("candidates", batch.prompt, batch.size, candidates.shape, _shapes(state["context"]))
-        return self._program(key, lambda: self._compiler.program(step, consumes=(0,)))(state, tokens, candidates)
+        make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=False))  # noqa: E731
+        return self._program(key, make)(state, tokens, candidates)
 
     def gather(self, state, rows):
         """The state of other rows, ``rows`` int32: beams that continue, split, or end."""
@@ -168,12 +170,16 @@ class Stepper:
 
         arrays = (*batch.arrays(), *arguments)
         key = ("loop", key, batch.prompt, _shapes(arrays))
-        return self._program(key, lambda: self._compiler.loop(begin, go_on))(*arrays)
+        return self._program(key, lambda: self._compiler.loop(begin, go_on, turned=self._turned(len(batch.lengths), head=True)))(*arrays)
 
     def _program(self, key, make):
         if key not in self._programs:
             self._programs[key] = make()
         return self._programs[key]
+
+    def _turned(self, rows, head):
+        table = self.model.head.table if head and self.cached else None
+        return turned_weights(self.model.matrices, table, rows) if self.cached else []
 
     # ---- what programs are made of
 

@@ -61,6 +61,7 @@ class TokenModel:
         vocab_size: width of the output.
         reads_segments: whether segments say which tokens see each other.
         capacity: longest text in tokens, or ``None``.
+        matrices: kernels of the trunk.
     """
 
     def __init__(self, model, streams=None):
@@ -88,6 +89,8 @@ class TokenModel:
         self.vocab_size = self._output.shape[-1]
         rules = _mask_rules(self._trunk_nodes)
         self.reads_segments = any(masks.reads_segments(each) for each in rules)
+        kernels = {id(v): v for node in self._trunk_nodes for v in getattr(node.operation, "variables", [])}
+        self.matrices = [v for v in kernels.values() if v.name == "kernel" and len(v.shape) == 2]
         capacities = [getattr(node.operation, "capacity", None) for node in self._trunk_nodes]
         self.capacity = min((c for c in capacities if c is not None), default=None)
 

@@ -34,6 +34,12 @@ class VocabularyHead:
         self._vocabulary, self._finish = _find_vocabulary(nodes)
 
     @property
+    def table(self):
+        """The matrix ``(vocab_size, width)`` of a tied head, ``None`` for others."""
+        layer = None if self._vocabulary is None else self._steps[self._vocabulary].operation
+        return getattr(layer, "embeddings", None)
+
+    @property
     def candidates_only(self):
         return self._vocabulary is not None and not self._log
 
