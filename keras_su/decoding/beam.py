@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_su.decoding.candidates import Candidates, pair_keys
 from keras_su.errors import KerasSuError, bad_value
 
 
@@ -17,7 +18,7 @@ class Hypothesis:
 
     Attributes:
         tokens: generated ids with their end ids, without the prompt, ``(length,)`` int64.
-        score: sum of the processed log-probabilities of ``tokens``; there is no length normalisation.
+        score: sum of the processed log-probabilities of ``tokens``, divided by ``length ** length_penalty``.
         finished: whether it has its end ids, or was cut at ``max_new_tokens``.
     """
 
@@ -38,11 +39,13 @@ class Hypotheses:
         scores: accumulated log-probabilities, ``(rows,)`` float64.
         ends: how many end ids a row holds, ``(rows,)``.
         parents: the row of the previous step that a row continues, ``(rows,)``; a model with a cache reorders it by them.
+        group: which group of a diverse beam a row belongs to, ``(rows,)``.
     """
 
-    def __init__(self, prompts, prompt_index, generated, scores, ends, parents, inherited):
+    def __init__(self, prompts, prompt_index, generated, scores, ends, parents, inherited, group=None):
         self.prompts = prompts
         self.prompt_index = prompt_index
+        self.group = np.zeros(len(prompt_index), int) if group is None else group
         self.generated = generated
         self.scores = scores
         self.ends = ends
@@ -51,10 +54,13 @@ class Hypotheses:
         self._carried = {}
 
     @classmethod
-    def start(cls, prompts):
-        """One empty hypothesis for every prompt."""
-        rows = np.arange(len(prompts))
-        return cls(prompts, rows, np.zeros((len(rows), 0), np.int64), np.zeros(len(rows)), np.zeros(len(rows), int), rows, {})
+    def start(cls, prompts, groups=1, only=None):
+        """One empty hypothesis for every group of every prompt, or of the prompts whose numbers are in ``only``."""
+        only = np.arange(len(prompts)) if only is None else np.asarray(only)
+        prompt, group = np.repeat(only, groups), np.tile(np.arange(groups), len(only))
+        rows = np.arange(len(prompt))
+        nothing = np.zeros((len(rows), 0), np.int64)
+        return cls(prompts, prompt, nothing, np.zeros(len(rows)), np.zeros(len(rows), int), rows, {}, group)
 
     def __len__(self):
         return len(self.prompt_index)
@@ -87,10 +93,24 @@ class Hypotheses:
     def extend(self, rows, tokens, scores, ends):
         """The next step: ``rows`` of this one, each with one more token."""
         generated = np.concatenate([self.generated[rows], tokens[:, None]], axis=1)
-        return Hypotheses(self.prompts, self.prompt_index[rows], generated, scores, ends, rows, self._carried)
+        index, group = self.prompt_index[rows], self.group[rows]
+        return Hypotheses(self.prompts, index, generated, scores, ends, rows, self._carried, group)
 
 
-def beam_search(step, prompts, *, beam=3, max_new_tokens, end_ids, min_ends=1, processors=()):
+def beam_search(
+    step,
+    prompts,
+    *,
+    beam=3,
+    max_new_tokens,
+    end_ids,
+    min_ends=1,
+    processors=(),
+    length_penalty=0.0,
+    groups=1,
+    diversity=0.0,
+    only=None,
+):
     """The best continuations of every prompt.
 
     Every step keeps, for every prompt, the ``beam`` best continuations of its hypotheses by the sum of
@@ -101,16 +121,22 @@ def beam_search(step, prompts, *, beam=3, max_new_tokens, end_ids, min_ends=1, p
 
     Args:
         step: function from `Hypotheses` (iterable: the sequences so far, prompts included) to the log-probabilities
-            of the next token, array ``(rows, vocab_size)``.
+            of the next token, array ``(rows, vocab_size)``. It may have a method ``score_candidates(hypotheses, rows,
+            tokens)`` that scores some pairs only, up to a constant for each row; constraints then have it called.
         prompts: sequences of ids, of any lengths.
         beam: hypotheses a prompt.
         max_new_tokens: stop there, whatever is unfinished.
         end_ids: id, or ids, that end a sequence.
         min_ends: how many of them it takes; 3 for an answer of three fields that are closed by ``[SEP]`` each.
         processors: functions ``(log_probs, hypotheses) -> log_probs``, applied in order; see `PrefixConstraint` and `LookAhead`.
+        length_penalty: results are ranked by their sum divided by ``length ** length_penalty``, end ids counted.
+        groups: parts of the beam, each a beam search of its own (diverse beam search, arXiv 1610.02424).
+        diversity: what a token costs for each earlier group of the prompt that chose it in the same step. It counts for the
+            choice only, not for the score.
+        only: numbers of the prompts to search for, default all. Processors see all of them in any case.
 
     Returns:
-        for every prompt a list of at most ``beam`` `Hypothesis`, finished ones first, best first within both kinds; at least one.
+        for every prompt (of ``only``) a list of at most ``beam`` `Hypothesis`, finished ones first, best first within both kinds; at least one.
 
     Raises:
         KerasSuError: an argument is out of range, log-probabilities have the wrong shape or are NaN, or no token of a
@@ -122,32 +148,88 @@ def beam_search(step, prompts, *, beam=3, max_new_tokens, end_ids, min_ends=1, p
     >>> best[0][0].tokens.tolist(), round(float(np.exp(best[0][0].score)), 3)
     ([0], 0.6)
     """
-    for name, value in (("beam", beam), ("max_new_tokens", max_new_tokens), ("min_ends", min_ends)):
+    for name, value in (("beam", beam), ("max_new_tokens", max_new_tokens), ("min_ends", min_ends), ("groups", groups)):
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise bad_value(name, value, "a positive integer")
-    end_ids = np.unique(np.atleast_1d(end_ids))
-    alive = Hypotheses.start([np.asarray(prompt, np.int64).reshape(-1) for prompt in prompts])
-    finished = [[] for _ in prompts]
+    if beam % groups:
+        raise bad_value("groups", groups, f"a divisor of beam={beam}")
+    end_ids, width = np.unique(np.atleast_1d(end_ids)), beam // groups
+    alive = Hypotheses.start([np.asarray(prompt, np.int64).reshape(-1) for prompt in prompts], groups, only)
+    finished = _Finished(len(prompts), groups, width, length_penalty, max_new_tokens)
     for _ in range(max_new_tokens):
         if not len(alive):
             break
-        log_probs = _checked(step(alive), alive)
-        for processor in processors:
-            log_probs = _checked(processor(log_probs, alive), alive)
-        rows, tokens, scores = _best_continuations(log_probs, alive, beam)
+        scores = next_scores(step, alive, processors)
+        rows, tokens, totals = _best_continuations(scores, alive, width, groups, diversity)
         _check_every_prompt_goes_on(alive, alive.prompt_index[rows], finished)
         ends = alive.ends[rows] + np.isin(tokens, end_ids)
-        following = alive.extend(rows, tokens, scores, ends)
+        following = alive.extend(rows, tokens, totals, ends)
         done = ends >= min_ends
-        for row in np.flatnonzero(done):
-            finished[following.prompt_index[row]].append(Hypothesis(following.generated[row], float(scores[row]), True))
-        finished = [sorted(some, key=lambda each: -each.score)[:beam] for some in finished]
-        worst = np.array([some[-1].score if len(some) == beam else -np.inf for some in finished])
-        going_on = ~done & (scores > worst[following.prompt_index])
-        alive = alive.extend(rows[going_on], tokens[going_on], scores[going_on], ends[going_on])
-    for prompt, tokens, score in zip(alive.prompt_index.tolist(), alive.generated, alive.scores.tolist()):
-        finished[prompt].append(Hypothesis(tokens, score, False))
-    return [some[:beam] for some in finished]
+        finished.add(following, np.flatnonzero(done), True)
+        going_on = np.flatnonzero(~done & finished.can_be_overtaken(following))
+        alive = alive.extend(rows[going_on], tokens[going_on], totals[going_on], ends[going_on])
+    finished.add(alive, np.arange(len(alive)), False)
+    return [finished.best(prompt, beam) for prompt in (range(len(prompts)) if only is None else only)]
+
+
+class _Finished:
+    """The results of every prompt so far, for each group of its beam."""
+
+    def __init__(self, prompts, groups, width, length_penalty, longest):
+        self._of = [[[] for _ in range(groups)] for _ in range(prompts)]
+        self._width, self._penalty, self._longest = width, length_penalty, longest
+
+    def __getitem__(self, prompt):
+        return [result for group in self._of[prompt] for result in group]
+
+    def add(self, hypotheses, rows, finished):
+        """Rows that end here; as unfinished ones they come after all others."""
+        length = max(hypotheses.generated.shape[1], 1)
+        for row in rows.tolist():
+            results = self._of[hypotheses.prompt_index[row]][hypotheses.group[row]]
+            score = float(hypotheses.scores[row]) / length**self._penalty
+            results.append(Hypothesis(hypotheses.generated[row], score, finished))
+            results.sort(key=lambda each: (not each.finished, -each.score))
+            del results[self._width :]
+
+    def can_be_overtaken(self, hypotheses):
+        """For each row whether a continuation could still enter the results of its prompt, ``(rows,)`` bool."""
+        # A sum of log-probabilities only falls; divided by a length it may rise until the longest one.
+        length = self._longest if self._penalty > 0 else hypotheses.generated.shape[1]
+        best = hypotheses.scores / max(length, 1) ** self._penalty
+        worst = []
+        for prompt, group in zip(hypotheses.prompt_index.tolist(), hypotheses.group.tolist()):
+            results = self._of[prompt][group]
+            worst.append(results[-1].score if len(results) == self._width else -np.inf)
+        return best > np.array(worst)
+
+    def best(self, prompt, beam):
+        """The results of a prompt, best first."""
+        return sorted(self[prompt], key=lambda each: (not each.finished, -each.score))[:beam]
+
+
+def next_scores(step, hypotheses, processors):
+    """Log-probabilities of the next token with all processors applied: an array ``(rows, vocab_size)``, or `Candidates`."""
+    constraints = [processor for processor in processors if hasattr(processor, "allowed")]
+    if not constraints or not all(hasattr(processor, "rescore") for processor in processors):
+        log_probs = _checked(step(hypotheses), hypotheses)
+        for processor in processors:
+            log_probs = _checked(processor(log_probs, hypotheses), hypotheses)
+        return log_probs
+    rows, tokens = constraints[0].allowed(hypotheses)
+    for other in constraints[1:]:
+        both = np.isin(pair_keys(rows, tokens), pair_keys(*other.allowed(hypotheses)))
+        rows, tokens = rows[both], tokens[both]
+    if hasattr(step, "score_candidates") and all(processor.shift_invariant for processor in processors):
+        values = np.asarray(step.score_candidates(hypotheses, rows, tokens), np.float64)
+        if np.isnan(values).any():
+            raise KerasSuError(f"Scores of row {int(rows[np.isnan(values)][0])} are NaN.")
+        candidates = Candidates(rows, tokens, values, len(hypotheses))
+    else:
+        candidates = Candidates.from_dense(_checked(step(hypotheses), hypotheses), rows, tokens)
+    for processor in processors:
+        candidates = processor.rescore(candidates, hypotheses)
+    return candidates
 
 
 def _checked(log_probs, hypotheses):
@@ -159,23 +241,45 @@ def _checked(log_probs, hypotheses):
     return log_probs
 
 
-def _best_continuations(log_probs, hypotheses, beam):
-    """Of every prompt the ``beam`` best pairs of row and token, best first, without those of probability zero.
+def _best_continuations(scores, hypotheses, width, groups, diversity):
+    """Of every prompt and group the ``width`` best pairs of row and token, best first, without those of probability zero.
 
     Equal scores are taken in order of row and token, so that a prompt has the same result in any batch.
     """
-    bounds = np.flatnonzero(np.diff(hypotheses.prompt_index, prepend=-1, append=-1))
-    chosen = []
+    block = hypotheses.prompt_index * groups + hypotheses.group
+    bounds = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
+    chosen, taken, prompt = [], [], None
     for first, last in zip(bounds, bounds[1:]):
-        totals = (hypotheses.scores[first:last, None] + log_probs[first:last]).ravel()
-        possible = np.flatnonzero(totals > -np.inf)
-        if len(possible) > beam:
-            values = totals[possible]
-            possible = possible[values >= np.partition(values, -beam)[-beam]]
-        order = possible[np.argsort(-totals[possible], kind="stable")[:beam]]
-        chosen.append(np.stack([order // log_probs.shape[1] + first, order % log_probs.shape[1], totals[order]]))
-    rows, tokens, scores = np.concatenate(chosen, axis=1)
-    return rows.astype(np.int64), tokens.astype(np.int64), scores
+        rows, tokens, values = _pairs(scores, first, last)
+        totals = hypotheses.scores[rows] + values
+        ranks = totals
+        if hypotheses.prompt_index[first] != prompt:
+            prompt, taken = hypotheses.prompt_index[first], []
+        if taken:
+            known, counts = np.unique(np.concatenate(taken), return_counts=True)
+            at = np.minimum(np.searchsorted(known, tokens), len(known) - 1)
+            ranks = totals - diversity * np.where(known[at] == tokens, counts[at], 0)
+        possible = np.arange(len(ranks))
+        if len(ranks) > width:
+            possible = np.flatnonzero(ranks >= np.partition(ranks, -width)[-width])
+        order = possible[np.argsort(-ranks[possible], kind="stable")[:width]]
+        if groups > 1:
+            taken.append(tokens[order])
+        chosen.append((rows[order], tokens[order], totals[order]))
+    rows, tokens, totals = (np.concatenate(column) for column in zip(*chosen))
+    return rows.astype(np.int64), tokens.astype(np.int64), totals
+
+
+def _pairs(scores, first, last):
+    """Rows ``first`` to ``last`` as pairs with a probability above zero: rows, tokens, log-probabilities."""
+    if isinstance(scores, Candidates):
+        start, stop = np.searchsorted(scores.rows, (first, last))
+        part = slice(start, stop)
+        possible = scores.values[part] > -np.inf
+        return scores.rows[part][possible], scores.tokens[part][possible], scores.values[part][possible]
+    flat = scores[first:last].ravel()
+    possible = np.flatnonzero(flat > -np.inf)
+    return possible // scores.shape[1] + first, possible % scores.shape[1], flat[possible].astype(np.float64)
 
 
 def _check_every_prompt_goes_on(alive, reached, finished):

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from keras import ops
 
-from keras_su.decoding.truncation import MinP, Temperature, TopK, TopP, Typical
+from keras_su.decoding.truncation import sampling_processors
 from keras_su.errors import bad_value
 
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy:
     """Always the most probable token."""
+
+    n = 1
 
     def truncations(self):
         return []
@@ -22,6 +25,10 @@ class Greedy:
         size = log_probs.shape[-1]
         places = ops.where(ops.equal(log_probs, best), ops.arange(size, dtype="int32"), size - 1)
         return ops.min(places, axis=-1)
+
+    def choose_on_host(self, log_probs, uniform):
+        """The same for an array."""
+        return log_probs.argmax(axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +58,7 @@ class Sample:
 
     def truncations(self):
         """The settings as processors."""
-        settings = ((Temperature, self.temperature), (TopK, self.top_k), (TopP, self.top_p), (MinP, self.min_p), (Typical, self.typical_p))
-        neutral = {Temperature: 1.0}
-        return [make(value) for make, value in settings if value is not None and value != neutral.get(make)]
+        return sampling_processors(self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
 
     def choose(self, log_probs, uniform):
         """Token of each row where the summed probabilities exceed ``uniform`` ``(rows,)``, on the device."""
@@ -61,6 +66,11 @@ class Sample:
         sums = ops.cumsum(ops.exp(log_probs - best), axis=-1)
         below = sums <= ops.expand_dims(uniform, 1) * sums[:, -1:]
         return ops.sum(ops.cast(below, "int32"), axis=-1)
+
+    def choose_on_host(self, log_probs, uniform):
+        """The same for an array; ``uniform`` is below 1."""
+        sums = np.cumsum(np.exp(log_probs - log_probs.max(axis=-1, keepdims=True)), axis=-1)
+        return (sums <= uniform[:, None] * sums[:, -1:]).sum(axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,4 +102,6 @@ class Beam:
         if self.width % self.groups:
             raise bad_value("Beam: groups", self.groups, f"a divisor of the width, {self.width}")
         if self.diversity < 0 or (self.groups > 1) != (self.diversity > 0):
-            raise bad_value("Beam: groups and diversity", (self.groups, self.diversity), "both (a positive diversity), or neither")
+            raise bad_value(
+                "Beam: groups and diversity", (self.groups, self.diversity), "both (a positive diversity), or neither"
+            )

@@ -136,7 +136,12 @@ class Stepper:
     def gather(self, state, rows):
         """The state of other rows, ``rows`` int32: beams that continue, split, or end."""
         batched = iter(self.model.context_has_batch())
-        is_batched = {**state, "context": [next(batched) for _ in state["context"]], "count": False, "slots": [True] * len(state["slots"])}
+        is_batched = {
+            **state,
+            "context": [next(batched) for _ in state["context"]],
+            "count": False,
+            "slots": [True] * len(state["slots"]),
+        }
         is_batched |= {name: True for name in ("tokens", "segments", "lengths", "last")}
         flags = keras.tree.flatten(is_batched)
 
@@ -159,7 +164,25 @@ class Stepper:
         Returns:
             the last state.
         """
+        arrays = (*batch.arrays(), *arguments)
+        key = ("loop", key, batch.prompt, _shapes(arrays))
+        make = lambda: self._compiler.loop(*self._parts(batch, start, advance), self._turned(len(batch.lengths), head=True))  # noqa: E731
+        return self._program(key, make)(*arrays)
 
+    def steps(self, batch, key, start, advance, *arguments):
+        """``run``, one token at a time: iterates over the states, each of which is gone when the next is asked for."""
+        arrays = (*batch.arrays(), *arguments)
+        key = (key, batch.prompt, _shapes(arrays))
+        begin, go_on = self._parts(batch, start, advance)
+        turned = self._turned(len(batch.lengths), head=True)
+        state = self._program(("first", key), lambda: self._compiler.program(begin))(*arrays)
+        next_state = self._program(("next", key), lambda: self._compiler.program(go_on, consumes=(0,), turned=turned))
+        yield state
+        while bool(ops.convert_to_numpy(state["going"])):
+            state = next_state(state)
+            yield state
+
+    def _parts(self, batch, start, advance):
         def begin(context, tokens, segments, lengths, *arguments):
             hidden, state = self.read_prompt(batch.size, batch.prompt, context, tokens, segments, lengths)
             return start(self.log_probs(hidden), state, *arguments)
@@ -168,9 +191,7 @@ class Stepper:
             hidden, state = self.read_token(batch.size, batch.prompt, state)
             return advance(self.log_probs(hidden), state)
 
-        arrays = (*batch.arrays(), *arguments)
-        key = ("loop", key, batch.prompt, _shapes(arrays))
-        return self._program(key, lambda: self._compiler.loop(begin, go_on, turned=self._turned(len(batch.lengths), head=True)))(*arrays)
+        return begin, go_on
 
     def _program(self, key, make):
         if key not in self._programs:

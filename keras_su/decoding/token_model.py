@@ -58,6 +58,7 @@ class TokenModel:
     Attributes:
         streams: kind of each input that grows with the text, in the order of ``model.inputs``; ``None`` for the others.
         context_inputs: names of the others.
+        context_padding: token id of padding in the context, ``None`` where it has none.
         vocab_size: width of the output.
         reads_segments: whether segments say which tokens see each other.
         capacity: longest text in tokens, or ``None``.
@@ -86,6 +87,8 @@ class TokenModel:
         self._trunk_nodes = [node for node in token_nodes if id(node) not in head_nodes]
         boundary = {id(x): x for node in token_nodes for x in node.input_tensors if id(x) not in moving}
         self.context = list(boundary.values())
+        paddings = [getattr(node.operation, "pad_id", None) for node in self._context_nodes]
+        self.context_padding = next((pad_id for pad_id in paddings if pad_id is not None), None)
         self.vocab_size = self._output.shape[-1]
         rules = _mask_rules(self._trunk_nodes)
         self.reads_segments = any(masks.reads_segments(each) for each in rules)
@@ -189,7 +192,9 @@ def _language_model_output(model):
     found = [x for x in model.outputs if len(x.shape) == 3 and isinstance(x.shape[-1], int)]
     if not found:
         shapes = ", ".join(str(x.shape) for x in model.outputs)
-        raise bad_value(f"outputs of {model.name!r}", shapes, "one of shape (batch, length, vocab_size), from a language model head")
+        raise bad_value(
+            f"outputs of {model.name!r}", shapes, "one of shape (batch, length, vocab_size), from a language model head"
+        )
     return max(found, key=lambda x: x.shape[-1])
 
 

@@ -91,7 +91,9 @@ class PositionIds(Layer):
         if cache is None:
             number = ops.cumsum(valid, axis=1)
         else:
-            number = cache.newest(ops.cumsum(cache.extend(valid), axis=1), tokens.shape[1])
+            length = tokens.shape[1]
+            seen = cache.extend(valid) * ops.cast(cache.written(length), "int32")
+            number = cache.newest(ops.cumsum(seen, axis=1), length)
         return (number - 1) * valid
 
     def compute_mask(self, inputs, mask=None):
