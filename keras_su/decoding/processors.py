@@ -30,14 +30,23 @@ class History(NamedTuple):
     ends: Any
 
     @classmethod
-    def of(cls, hypotheses, multiple=64):
-        """The `History` of ``Hypotheses``; its length is rounded up, for every new length has to be compiled by some backends."""
+    def of(cls, hypotheses, rows=None, multiple=64):
+        """The `History` of ``Hypotheses``.
+
+        Args:
+            hypotheses: the ``Hypotheses`` of a search.
+            rows: that many, the last ones empty; by default as many as there are hypotheses.
+            multiple: the length is rounded up to a multiple of it, for some backends compile anew for every length.
+        """
         sequences = list(hypotheses)
-        lengths = np.array([len(ids) for ids in sequences], np.int32)
-        tokens = np.zeros((len(sequences), max(-(-lengths.max(initial=0) // multiple), 1) * multiple), np.int32)
-        for row, ids in enumerate(sequences):
-            tokens[row, : len(ids)] = ids
-        columns = tokens, lengths, np.int32(hypotheses.generated.shape[1]), hypotheses.ends
+        rows = len(sequences) if rows is None else rows
+        lengths, ends = np.zeros((2, rows), np.int32)
+        lengths[: len(sequences)] = [len(ids) for ids in sequences]
+        ends[: len(sequences)] = hypotheses.ends
+        tokens = np.zeros((rows, max(-(-lengths.max(initial=0) // multiple), 1) * multiple), np.int32)
+        for row, ids in zip(tokens, sequences):
+            row[: len(ids)] = ids
+        columns = tokens, lengths, np.int32(hypotheses.generated.shape[1]), ends
         return cls(*(ops.convert_to_tensor(column, "int32") for column in columns))
 
 
@@ -69,8 +78,7 @@ class Processor:
 
     def __call__(self, log_probs, hypotheses):
         """``apply`` for numpy arrays and ``Hypotheses``; returns float64, though computed in float32."""
-        log_probs = ops.convert_to_tensor(np.asarray(log_probs, np.float32))
-        return ops.convert_to_numpy(self.apply(log_probs, History.of(hypotheses))).astype(np.float64)
+        return on_host(log_probs, lambda tensor, rows: self.apply(tensor, History.of(hypotheses, rows)))
 
 
 class RepetitionPenalty(Processor):
@@ -204,6 +212,18 @@ class MinLength(Processor):
         _check_ids("end_ids", self.end_ids, log_probs)
         is_end = ops.convert_to_tensor(np.isin(np.arange(log_probs.shape[1]), self.end_ids))
         return _forbid(log_probs, is_end & (history.generated < self.tokens))
+
+
+def on_host(log_probs, function):
+    """``function(tensor, rows)`` for a numpy array: float32 there, float64 back.
+
+    The number of rows is rounded up to a power of two. It changes from step to step in a search, and some backends compile anew
+    for every shape.
+    """
+    log_probs = np.asarray(log_probs, np.float32)
+    rows = 1 << max(len(log_probs) - 1, 0).bit_length()
+    padded = ops.convert_to_tensor(np.pad(log_probs, ((0, rows - len(log_probs)), (0, 0))))
+    return ops.convert_to_numpy(function(padded, rows))[: len(log_probs)].astype(np.float64)
 
 
 def positive_number(name, value):

@@ -11,10 +11,12 @@ scores. Among tokens of equal score those with lower ids stay, so that all backe
 import numpy as np
 from keras import ops
 
-from keras_su.decoding.processors import Processor, positive_integer, positive_number
+from keras_su.decoding.processors import Processor, on_host, positive_integer, positive_number
 from keras_su.errors import bad_value
 
 ROUNDING = 1e-6  # what float32 may be off in sums of probabilities; 0.5 + 0.4 shall reach 0.9
+REACH = 64.0  # tokens that are exp(63) times less probable than the best one are nothing
+HALVINGS = 30  # of REACH, down to the resolution of float32
 
 
 class Truncation(Processor):
@@ -26,8 +28,7 @@ class Truncation(Processor):
 
     def __call__(self, log_probs, hypotheses=None):
         """``apply`` for numpy arrays; returns float64, though computed in float32."""
-        log_probs = ops.convert_to_tensor(np.asarray(log_probs, np.float32))
-        return ops.convert_to_numpy(self.apply(log_probs)).astype(np.float64)
+        return on_host(log_probs, lambda tensor, rows: self.apply(tensor))
 
 
 class Temperature(Truncation):
@@ -71,8 +72,12 @@ class TopK(Truncation):
     def apply(self, log_probs, history=None):
         if self.k >= log_probs.shape[1]:
             return log_probs
-        best, _ = ops.top_k(log_probs, self.k, sorted=True)
-        return _keep_best(log_probs, log_probs, best[:, -1:], self.k)
+        best, _ = ops.top_k(log_probs, self.k, sorted=False)
+        last = ops.min(best, axis=-1, keepdims=True)  # the last column of a sorted result makes XLA sort the whole vocabulary
+        above, equal = log_probs > last, log_probs == last
+        room = self.k - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
+        first = ops.cumsum(ops.cast(equal, "int32"), axis=-1) <= room  # backends differ in which of equals are among the best
+        return ops.where(above | (equal & first), log_probs, -float("inf"))
 
 
 class TopP(Truncation):
@@ -97,9 +102,7 @@ class TopP(Truncation):
         if self.p == 1:  # rounding could lose the rarest tokens
             return log_probs
         normalized = _normalized(log_probs)
-        ranked = -ops.sort(-normalized, axis=-1)
-        count, last = _smallest_set(ranked, ops.exp(ranked), self.p)
-        return _keep_best(log_probs, normalized, last, count)
+        return _keep_best(log_probs, normalized, ops.exp(normalized), self.p)
 
 
 class MinP(Truncation):
@@ -155,11 +158,8 @@ class Typical(Truncation):
         probabilities, finite = ops.exp(normalized), ops.where(possible, normalized, 0.0)
         entropy = -ops.sum(probabilities * finite, axis=-1, keepdims=True)
         # Rounded: a token above the entropy and one below can be equally far from it, and float32 would choose by chance.
-        nearness = ops.where(possible, -ops.round(ops.abs(finite + entropy) * 1e5), -float("inf"))
-        order = ops.argsort(-nearness, axis=-1)
-        ranked, probabilities = (ops.take_along_axis(x, order, axis=-1) for x in (nearness, probabilities))
-        count, last = _smallest_set(ranked, probabilities, self.p)
-        return _keep_best(log_probs, nearness, last, count)
+        nearness = ops.where(possible, -ops.round(ops.abs(finite + entropy) * 1e5) / 1e5, -float("inf"))
+        return _keep_best(log_probs, nearness, probabilities, self.p)
 
 
 def sampling_processors(temperature=1.0, top_k=None, top_p=None, min_p=None, typical_p=None):
@@ -195,23 +195,21 @@ def _normalized(log_probs):
     return shifted - ops.log(ops.where(total > 0, total, 1.0))
 
 
-def _smallest_set(ranked, probabilities, p):
-    """How many of the ``ranked`` tokens, ``(rows, vocab_size)`` best first, make a sum of ``p``; and the rank of the last one.
+def _keep_best(log_probs, ranks, probabilities, p):
+    """Only the tokens of highest rank, as few as have a probability of ``p`` together; of equal ranks those with lower ids.
 
-    Both are ``(rows, 1)``.
+    The rank of the last one is found by halving an interval: a fixed number of sums, an order of magnitude faster than to sort a
+    vocabulary, and independent of how a backend sorts equals. Ranks are logarithms of probabilities or differences of such.
     """
-    before = ops.cumsum(probabilities, axis=-1) - probabilities
-    count = ops.maximum(ops.sum(ops.cast(before < p - ROUNDING, "int32"), axis=-1, keepdims=True), 1)
-    return count, ops.take_along_axis(ranked, count - 1, axis=-1)
-
-
-def _keep_best(log_probs, ranks, last, count):
-    """Only the ``count`` tokens of highest rank: all above the rank ``last``, ``(rows, 1)``, and of those on it the first.
-
-    Comparing with a rank, instead of using the order of a sort, needs no way back from the order to the ids, and does not depend
-    on how a backend sorts equals.
-    """
-    above, equal = ranks > last, ranks == last
-    room = count - ops.sum(ops.cast(above, "int32"), axis=-1, keepdims=True)
-    first = ops.cumsum(ops.cast(equal, "int32"), axis=-1) <= room
-    return ops.where(above | (equal & first), log_probs, -float("inf"))
+    least = max(p - ROUNDING, p / 2)
+    best = ops.max(ranks, axis=-1, keepdims=True)
+    high = ops.where(best > -float("inf"), best, 0.0) + 1.0  # from here on the probability is below ``least``, ...
+    low = high - REACH  # ... and from here on not
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = ops.sum(ops.where(ranks >= middle, probabilities, 0.0), axis=-1, keepdims=True) >= least
+        low, high = ops.where(enough, middle, low), ops.where(enough, high, middle)
+    above = ranks >= high
+    equal = ops.where((ranks >= low) & ~above, probabilities, 0.0)
+    before = ops.sum(ops.where(above, probabilities, 0.0), axis=-1, keepdims=True) + ops.cumsum(equal, axis=-1) - equal
+    return ops.where(above | ((equal > 0) & (before < least)), log_probs, -float("inf"))
