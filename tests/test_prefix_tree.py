@@ -226,7 +226,7 @@ def test_arrays_give_the_same_tree_as_lists(dtype):
     values = [chance.choice([None, "", f"v{number}"]) for number in range(len(keys))]
     bounds = np.cumsum([0, *map(len, keys)])
     ids = np.fromiter((token for key in keys for token in key), dtype)
-    for memory in (50_000, 10**8):
+    for memory in (300_000, 10**8):
         built = PrefixTree.build(zip(keys, values), memory=memory)
         tree = PrefixTree.from_arrays(ids, bounds, values, memory=memory)
         assert [(key.tolist(), found) for key, found in tree.completions(0)] == [(k.tolist(), f) for k, f in built.completions(0)]

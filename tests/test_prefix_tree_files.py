@@ -1,15 +1,17 @@
 """PrefixTree on disk: building in bounded memory, saving, mapping, and every way in which a folder can be wrong."""
 
+import io
 import json
 import random
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_su.decoding import PrefixTree, prefix_tree_build, prefix_tree_files
+from keras_su.decoding import PrefixTree, prefix_tree_build, prefix_tree_files, prefix_tree_resume
 from keras_su.decoding.prefix_tree_files import checksum
 from keras_su.errors import KerasSuError
 
@@ -32,13 +34,24 @@ def saved(items, folder, **arguments):
     return contents(folder)
 
 
-@pytest.mark.parametrize("memory", [10_000, 60_000, 400_000])
-def test_little_memory_gives_the_same_files(tmp_path, memory):
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("memory", [20_000, 60_000, 400_000])
+def test_memory_and_workers_do_not_change_the_files(tmp_path, memory, workers):
     items = random_items(memory)
     expected = saved(items, tmp_path / "whole")
-    assert saved(items, tmp_path / "runs", memory=memory) == expected
-    PrefixTree.build(iter(items), folder=tmp_path / "mapped", memory=memory)
+    assert saved(items, tmp_path / "runs", memory=memory, workers=workers) == expected
+    PrefixTree.build(iter(items), folder=tmp_path / "mapped", memory=memory, workers=workers)
     assert contents(tmp_path / "mapped") == expected
+
+
+def test_keys_in_memory_are_written_by_several_workers(tmp_path, monkeypatch):
+    expected = saved(random_items(0), tmp_path / "whole", workers=1)
+    monkeypatch.setattr(prefix_tree_build, "WINDOW", 100)
+    assert (
+        saved(random_items(0), tmp_path / "windows", workers=1)
+        == saved(random_items(0), tmp_path / "slices", workers=3)
+        == expected
+    )
 
 
 items_of_trees = st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.none() | st.text(max_size=2)), max_size=30)
@@ -53,13 +66,42 @@ def test_any_memory_gives_the_same_answers(items, memory):
     assert listed[0] == listed[1]
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
+    PrefixTree.build(random_items(0), memory=20_000)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    PrefixTree.build(random_items(0), memory=20_000, progress=False)
+    assert sys.stderr.getvalue() == ""
+    PrefixTree.build(random_items(0), memory=20_000)
+    for phase in ("Reading", "Merging", "Writing"):
+        assert f"{phase} keys: 100%" in sys.stderr.getvalue()
+
+
+def test_an_error_in_a_worker_is_raised(monkeypatch, tmp_path):
+    def fail(rows):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(prefix_tree_build, "sort_rows", fail)
+    for workers in (1, 3):
+        with pytest.raises(OSError, match="no space left"):
+            PrefixTree.build(random_items(0), folder=tmp_path / "tree", memory=20_000, workers=workers)
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_little_memory_really_makes_runs(monkeypatch):
     merged = []
-    real_merge = prefix_tree_build.merge
-    monkeypatch.setattr(prefix_tree_build, "merge", lambda runs, memory: merged.append(len(runs)) or real_merge(runs, memory))
+    real_plan = prefix_tree_resume.planned
+    monkeypatch.setattr(
+        prefix_tree_resume, "planned", lambda runs, nbytes: merged.append((len(runs), real_plan(runs, nbytes))) or merged[-1][1]
+    )
     PrefixTree.build(random_items(0), memory=20_000)
     PrefixTree.build(random_items(0))
-    assert len(merged) == 1 and merged[0] > 5
+    assert len(merged) == 1 and merged[0][0] > 5 and len(merged[0][1]) > 3
 
 
 @pytest.mark.parametrize("mmap", [True, False])

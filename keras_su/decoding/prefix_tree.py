@@ -12,9 +12,10 @@ from functools import partial
 
 import numpy as np
 
-from keras_su.decoding.prefix_tree_build import build_arrays
-from keras_su.decoding.prefix_tree_collect import array_blocks, item_blocks
-from keras_su.decoding.prefix_tree_files import new_part, part_path, read_parts, replaced_folder, write_meta
+from keras_su.decoding.prefix_tree_build import Build
+from keras_su.decoding.prefix_tree_collect import array_blocks, checked_arrays, item_blocks
+from keras_su.decoding.prefix_tree_files import part_path, read_parts, write_meta
+from keras_su.decoding.prefix_tree_folder import replaced_folder
 from keras_su.decoding.prefix_tree_many import children_of, next_states, suffixes
 from keras_su.decoding.prefix_tree_parts import DEAD, Parts
 from keras_su.errors import bad_value
@@ -47,52 +48,56 @@ class PrefixTree:
         self._tail_start, self._tail_token = memoryview(parts.tail_start), memoryview(parts.tail_token)
 
     @classmethod
-    def build(cls, items, *, folder=None, memory=512 * 2**20, progress=True, dtype=None):
+    def build(cls, items, *, folder=None, memory=512 * 2**20, workers=None, progress=True, dtype=None):
         """Build a tree from ``items`` in any order.
 
         Args:
             items: iterable of ``(ids, value)`` or of ``ids``. ``ids`` is a sequence of integers or a 1-d integer array, possibly
                 empty; ``value`` is a ``str``, or ``None`` for a key without value. A key that comes again keeps all its values.
             folder: write the tree there and map it instead of holding it in memory. The folder appears when the tree is complete;
-                an earlier tree in its place is replaced.
+                an earlier tree in its place is replaced. After a kill the same call goes on where it was: what was sorted is in
+                ``<folder>.building`` and is used again as far as the items are the same. An error removes it.
             memory: bytes to work with. Keys that need more are sorted in several runs on disk, beside ``folder`` or in the
                 system's folder for temporary files, about 60 bytes a key twice over. The result, if kept in memory, comes on top.
+            workers: threads that sort, merge and write at the same time. Default: the cores there are, one for each 128 MB of
+                ``memory`` at most. The tree is the same for any number.
             progress: show progress bars, on a terminal only.
             dtype: of the token ids, ``uint16`` or ``uint32``. Default: uint16 while all ids are at most 65534.
 
         Raises:
-            KerasSuError: an item is not a sequence of integers, or an id is negative or too large; the item is named.
+            KerasSuError: an item is not a sequence of integers, or an id is negative or too large; the item is named. Or
+                ``folder`` holds something else, or another process builds it now.
 
         >>> tree = PrefixTree.build([[1, 2], [1, 3]], progress=False)
         >>> tree.completion_arrays(tree.root)[0].tolist()
         [1, 2, 1, 3]
         """
-        return cls._build(partial(item_blocks, items), folder, memory, progress, dtype)
+        build = Build(memory, workers, progress, dtype, len(items) if hasattr(items, "__len__") else None)
+        return cls._build(partial(item_blocks, items), build, folder)
 
     @classmethod
-    def from_arrays(cls, ids, bounds, values=None, *, folder=None, memory=512 * 2**20, progress=True, dtype=None):
+    def from_arrays(cls, ids, bounds, values=None, *, folder=None, memory=512 * 2**20, workers=None, progress=True, dtype=None):
         """``build`` for keys that are one ragged array already: twice as fast, for no list is looked at.
 
         Args:
             ids: ``(ids,)`` integers, perhaps memory-mapped; key ``i`` is ``ids[bounds[i]:bounds[i + 1]]``.
             bounds: ``(keys + 1,)`` integers.
-            values: sequence of a ``str`` or ``None`` for each key, or ``None`` for no values at all.
-            folder, memory, progress, dtype: as for ``build``.
+            values: sequence of a ``str`` or ``None`` for each key, read slice by slice, or ``None`` for no values at all.
+            folder, memory, workers, progress, dtype: as for ``build``.
 
         >>> tree = PrefixTree.from_arrays([1, 2, 1, 3, 4], [0, 2, 5], ["a", "b"])
         >>> tree.values(tree.find([1, 3, 4]))
         ['b']
         """
-        return cls._build(partial(array_blocks, ids, bounds, values), folder, memory, progress, dtype)
+        ids, bounds, values = checked_arrays(ids, bounds, values)
+        build = Build(memory, workers, progress, dtype, len(bounds) - 1)
+        return cls._build(partial(array_blocks, ids, bounds, values), build, folder)
 
     @classmethod
-    def _build(cls, source, folder, memory, progress, dtype):
+    def _build(cls, source, build, folder):
         if folder is None:
-            return cls(build_arrays(source, lambda name, length, dtype: np.empty(length, dtype), memory, progress, dtype))
-        with replaced_folder(folder) as fresh:
-            parts = build_arrays(source, partial(new_part, fresh), memory, progress, dtype, scratch=fresh)
-            write_meta(fresh, parts)
-            del parts
+            return cls(build.in_memory(source))
+        build.in_folder(source, folder)
         return cls.load(folder)
 
     def save(self, folder):

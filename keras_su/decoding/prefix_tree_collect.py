@@ -18,82 +18,87 @@ def item_blocks(items, largest_id, block):
         block: how many ids and items wait as Python values before they are compacted.
     """
     taken = 0
-    tokens, ends, counts, texts = [], [], [], []
+    tokens, ends, values = [], [], []
     for item in items:
         ids, value = item, None
         if isinstance(item, (tuple, list)) and len(item) == 2 and (item[1] is None or isinstance(item[1], str)):
             ids, value = item
-        try:
-            tokens.extend(ids if not isinstance(ids, np.ndarray) else integer_array(ids).tolist())
+        try:  # at once, as the source may fill the same list again for its next item
+            tokens += ids if not isinstance(ids, np.ndarray) else integer_array(ids).tolist()
         except TypeError as error:
             raise KerasSuError(
                 f"PrefixTree: item {taken + len(ends)} is {shortened(item)}. Expected token ids, a sequence of integers, "
                 "or a pair (ids, value) with a str or None as value."
             ) from error
-        ends.append(len(tokens))
-        if value is None:
-            counts.append(0)
-        else:
-            counts.append(1)
-            texts.append(value)
-        if len(tokens) + len(ends) >= block:
-            yield from_lists(tokens, ends, counts, texts, largest_id, taken)
+        end = len(tokens)
+        ends.append(end)
+        values.append(value)
+        if end + len(ends) >= block:
+            yield from_lists(tokens, ends, values, largest_id, taken)
             taken += len(ends)
-            tokens, ends, counts, texts = [], [], [], []
+            tokens, ends, values = [], [], []
     if ends:
-        yield from_lists(tokens, ends, counts, texts, largest_id, taken)
+        yield from_lists(tokens, ends, values, largest_id, taken)
 
 
-def from_lists(tokens, ends, counts, texts, largest_id, first_item):
-    bounds = np.concatenate([[0], ends])
+def from_lists(tokens, ends, values, largest_id, first_item):
+    bounds = np.array([0, *ends])
     try:
         # Twice as fast as np.array, and neither rounds fractions nor wraps negative numbers.
         numbers = np.frombuffer(array("Q", tokens), np.uint64) if tokens else np.zeros(0, np.uint64)
     except (TypeError, OverflowError) as error:
         at = next(index for index, token in enumerate(tokens) if not is_id(token, largest_id))
         raise wrong_id(tokens[at], at, bounds, largest_id, first_item) from error
-    return compacted(numbers, bounds, np.array(counts, np.uint32), texts, largest_id, first_item)
+    return compacted(numbers, bounds, values, largest_id, first_item)
 
 
-def array_blocks(ids, bounds, values, largest_id, block):
-    """Iterate over a ragged array of keys as ``Rows``; arguments as in ``PrefixTree.from_arrays`` and ``item_blocks``."""
+def checked_arrays(ids, bounds, values):
+    """The arguments of ``PrefixTree.from_arrays`` as arrays that fit each other."""
     try:
-        ids, bounds = integer_array(ids), integer_array(bounds).astype(np.int64, copy=False)
+        ids, bounds = integer_array(ids), integer_array(bounds)
     except TypeError as error:
         raise KerasSuError(f"PrefixTree: ids and bounds must be 1-d integer arrays; one is {error}.") from error
     if not len(bounds) or bounds[0] < 0 or bounds[-1] > len(ids) or (bounds[1:] < bounds[:-1]).any():
         raise KerasSuError(f"PrefixTree: bounds do not divide {len(ids)} ids. Expected numbers in that range, never falling.")
     if values is not None and len(values) != len(bounds) - 1:
         raise bad_value("PrefixTree: number of values", len(values), f"one for each of the {len(bounds) - 1} keys")
+    return ids, bounds, values
+
+
+def array_blocks(ids, bounds, values, largest_id, block):
+    """Iterate over a ragged array of keys as ``Rows``; arguments as from ``checked_arrays`` and in ``item_blocks``."""
     start = 0
     while start < len(bounds) - 1:
-        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + block, side="right")) - 1)
-        stop = min(stop, start + block, len(bounds) - 1)
-        here = bounds[start : stop + 1]
-        texts, counts = [], np.zeros(stop - start, np.uint32)
-        if values is not None:
-            counts[:] = [text is not None for text in values[start:stop]]
-            texts = [text for text in values[start:stop] if text is not None]
-        yield compacted(ids[here[0] : here[-1]], here - here[0], counts, texts, largest_id, start)
+        here = bounds[start : start + block + 1].astype(np.int64)
+        here = here[: max(2, int(np.searchsorted(here, here[0] + block, side="right")))]
+        stop = start + len(here) - 1
+        texts = [None] * (stop - start) if values is None else values[start:stop]
+        yield compacted(ids[here[0] : here[-1]], here - here[0], texts, largest_id, start)
         start = stop
 
 
-def compacted(tokens, bounds, counts, texts, largest_id, first_item):
-    """``Rows`` of a block whose first row is item ``first_item``; ``tokens`` is an integer array that ``bounds`` divide."""
+def compacted(tokens, bounds, values, largest_id, first_item):
+    """``Rows`` of a block whose first row is item ``first_item``.
+
+    ``tokens`` is an integer array that ``bounds`` divide, ``values`` has a str or None for each row.
+    """
     wrong = (tokens < 0) | (tokens > largest_id)
     if wrong.any():
         at = int(np.argmax(wrong))
         raise wrong_id(int(tokens[at]), at, bounds, largest_id, first_item)
-    closed = np.zeros(len(tokens) + len(counts), np.uint16 if tokens.max(initial=0) < 2**16 - 1 else np.uint32)
+    closed = np.zeros(len(tokens) + len(values), np.uint16 if tokens.max(initial=0) < 2**16 - 1 else np.uint32)
     closed_bounds = bounds + np.arange(len(bounds))
     is_token = np.ones(len(closed), bool)
     is_token[closed_bounds[1:] - 1] = False
     closed[is_token] = tokens.astype(closed.dtype) + closed.dtype.type(1)
     try:
-        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        encoded = [value.encode("utf-8", "surrogatepass") for value in values if value is not None]
     except AttributeError as error:
         raise KerasSuError(f"PrefixTree: a value from item {first_item} on is no str: {error}. Expected str or None.") from error
     text_bounds = running_bounds(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+    counts = np.ones(len(values), np.uint32)
+    if len(encoded) < len(values):
+        counts[:] = [value is not None for value in values]
     return Rows(closed, closed_bounds, counts, text_bounds, np.frombuffer(b"".join(encoded), np.uint8))
 
 

@@ -1,51 +1,18 @@
-"""The folder of a prefix tree: one ``.npy`` file per part and a ``meta.json``, written completely or not at all."""
+"""The files of a prefix tree: one ``.npy`` file per part and a ``meta.json`` that describes them."""
 
-import contextlib
 import json
 import os
-import shutil
-import uuid
 import zlib
 from dataclasses import fields
 
 import numpy as np
 
+from keras_su.decoding.prefix_tree_folder import FORMAT
 from keras_su.decoding.prefix_tree_parts import Parts
 from keras_su.errors import KerasSuError
 
-FORMAT, VERSION = "keras_su prefix tree", 1
+VERSION = 1
 PARTS = [field.name for field in fields(Parts)]
-
-
-@contextlib.contextmanager
-def replaced_folder(folder):
-    """A new folder beside ``folder`` to write into, which takes its place when the block ends without an error.
-
-    An existing tree is replaced; any other folder that is not empty is refused.
-    """
-    folder = os.path.abspath(folder)
-    if os.path.exists(folder) and not (os.path.isdir(folder) and (is_tree(folder) or not os.listdir(folder))):
-        raise KerasSuError(f"PrefixTree: {folder!r} exists and is not a prefix tree. Expected a new folder, or one to replace.")
-    os.makedirs(os.path.dirname(folder), exist_ok=True)
-    mark = uuid.uuid4().hex[:8]
-    fresh, old = f"{folder}.{mark}.new", f"{folder}.{mark}.old"
-    os.mkdir(fresh)
-    try:
-        yield fresh
-        if os.path.exists(folder):
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def is_tree(folder):
-    """Whether the folder has a description of this format, of whatever version."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        with open(os.path.join(folder, "meta.json"), encoding="utf-8") as file:
-            return json.load(file).get("format") == FORMAT
-    return False
 
 
 def part_path(folder, name):

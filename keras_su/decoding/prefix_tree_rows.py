@@ -34,6 +34,12 @@ class Rows:
     def nbytes(self):
         return sum(getattr(self, field.name).nbytes for field in fields(self))
 
+    def taken(self, column):
+        """A column, which the rows then no longer have."""
+        values = getattr(self, column)
+        setattr(self, column, None)
+        return values
+
     def key(self, row):
         """The row as bytes that sort like the rows, whatever the token dtype."""
         return self.tokens[self.bounds[row] : self.bounds[row + 1]].astype(">u4").tobytes()
@@ -45,7 +51,7 @@ class Rows:
             yield self._slice(value_bounds, start, min(start + size, len(self)))
 
     def split(self, row):
-        """The rows before ``row`` and the rows from there on."""
+        """The rows before ``row`` and the rows from there on; tokens and text are views."""
         value_bounds = running_bounds(self.counts)
         return self._slice(value_bounds, 0, row), self._slice(value_bounds, row, len(self))
 
@@ -67,18 +73,17 @@ def empty_rows():
     return Rows(np.zeros(0, np.uint16), zero, np.zeros(0, np.uint32), zero, np.zeros(0, np.uint8))
 
 
-def concatenate(pieces):
-    """One ``Rows`` with the rows of all ``pieces`` in order."""
-    pieces = [piece for piece in pieces if len(piece)]
-    if len(pieces) < 2:
-        return pieces[0] if pieces else empty_rows()
-    return Rows(
-        np.concatenate([piece.tokens for piece in pieces]),
-        _joined_bounds([piece.bounds for piece in pieces]),
-        np.concatenate([piece.counts for piece in pieces]),
-        _joined_bounds([piece.text_bounds for piece in pieces]),
-        np.concatenate([piece.text for piece in pieces]),
-    )
+def joined(pieces):
+    """One ``Rows`` with the rows of all ``pieces`` in order; the pieces are taken apart, so that few bytes are there twice."""
+    kept = [piece for piece in pieces if len(piece)]
+    pieces.clear()
+    if len(kept) < 2:
+        return kept[0] if kept else empty_rows()
+    columns = {}
+    for field in fields(Rows):
+        join = _joined_bounds if field.name.endswith("bounds") else np.concatenate
+        columns[field.name] = join([piece.taken(field.name) for piece in kept])
+    return Rows(**columns)
 
 
 def _joined_bounds(pieces):

@@ -1,34 +1,48 @@
-"""More keys than memory: sorted runs on disk and their merge.
+"""Sorted rows on disk: written once, read back from any row on.
 
-A run is sorted in memory and written column by column as raw numbers. In the merge the next rows of every run are in memory. All
-rows up to the smallest last key of those can be sorted together and passed on: no later row can have a smaller or an equal key.
+A folder holds one file of raw numbers a column, and a description that is written last and appears in one step. A folder without
+it was left behind by a killed process. So is, perhaps, one whose files do not have the checksums that the description gives.
 """
 
+import contextlib
+import json
 import os
+import shutil
+import zlib
+from bisect import bisect_left
+from functools import cached_property
 
 import numpy as np
 
-from keras_su.decoding.prefix_tree_rows import Rows, concatenate, running_bounds
-from keras_su.decoding.prefix_tree_sort import shared_with, sort_rows
+from keras_su.decoding.prefix_tree_rows import Rows, running_bounds
 
 COLUMNS = {"sizes": np.uint32, "counts": np.uint32, "text_sizes": np.uint32, "text": np.uint8, "shared": np.uint32}
+DESCRIPTION, FORMAT = "rows.json", "keras_su sorted rows 1"
+SAMPLES = 256  # rows of which the position in every column is known
+WINDOW = 32768  # rows handled at a time: enough for array operations to pay, and their index arrays still fit the cache
 
 
-class RowFile:
-    """Sorted distinct rows on disk, appended and read back in order."""
+class SavedRows:
+    """``rows`` sorted distinct rows in a folder.
 
-    def __init__(self, folder, token_dtype):
+    Attributes:
+        digest: of the keys from which they were made, in the order in which they came; empty if none was asked for.
+        taken, taken_bytes: how many keys that were, and how many bytes of ``Rows``.
+        samples: ``(n + 1, 4)`` int64: row, and position of its tokens, values and text, every so many rows and at the end.
+    """
+
+    def __init__(self, folder, description):
         self.folder = folder
-        self.token_dtype = np.dtype(token_dtype)
+        self.rows, self.token_dtype = description["rows"], np.dtype(description["token_dtype"])
+        self.digest, self.taken, self.taken_bytes = (description[name] for name in ("digest", "taken", "taken_bytes"))
+        self.samples = np.array(description["samples"], np.int64)
         self.dtypes = {"tokens": self.token_dtype, **COLUMNS}
-        self.rows = self.nbytes = 0
+
+    @classmethod
+    def write(cls, folder, rows, shared, checksums=False, digest="", taken=0, taken_bytes=0):
+        """Write ``rows``; arguments as the attributes. ``checksums`` are needed only by ``reopen``."""
+        shutil.rmtree(folder, ignore_errors=True)
         os.mkdir(folder)
-
-    def path(self, column):
-        return os.path.join(self.folder, column)
-
-    def append(self, rows, shared):
-        """Add rows that sort after all rows so far."""
         columns = {
             "tokens": rows.tokens,
             "sizes": np.diff(rows.bounds),
@@ -37,90 +51,99 @@ class RowFile:
             "text": rows.text,
             "shared": shared,
         }
+        written = {}
         for name, column in columns.items():
-            with open(self.path(name), "ab") as file:
-                column.astype(self.dtypes[name], copy=False).tofile(file)
-        self.rows += len(rows)
-        self.nbytes += rows.nbytes
+            column = np.ascontiguousarray(column, COLUMNS.get(name, rows.tokens.dtype))
+            column.tofile(os.path.join(folder, name))
+            written[name] = [column.nbytes, zlib.crc32(column.view(np.uint8)) if checksums else 0]
+        every = np.append(np.arange(0, len(rows), max(1, len(rows) // SAMPLES)), len(rows))
+        values = running_bounds(rows.counts)[every]
+        description = {
+            "format": FORMAT,
+            "rows": len(rows),
+            "token_dtype": rows.tokens.dtype.str,
+            "digest": digest,
+            "taken": taken,
+            "taken_bytes": taken_bytes,
+            "columns": written,
+            "samples": np.stack([every, rows.bounds[every], values, rows.text_bounds[values]], axis=1).tolist(),
+        }
+        write_json(os.path.join(folder, DESCRIPTION), description)
+        return cls(folder, description)
 
-    def rows_in(self, nbytes):
-        """How many rows take about ``nbytes`` bytes, but enough for array operations to make sense."""
-        return max(16, int(nbytes * self.rows // max(self.nbytes, 1)))
+    @classmethod
+    def reopen(cls, folder):
+        """What another process wrote there with checksums, or ``None`` if that is not all there."""
+        description = read_json(os.path.join(folder, DESCRIPTION))
+        if not isinstance(description, dict) or description.get("format") != FORMAT:
+            return None
+        for name, (nbytes, crc32) in description["columns"].items():
+            try:
+                column = np.fromfile(os.path.join(folder, name), np.uint8)
+            except OSError:
+                return None
+            if column.nbytes != nbytes or zlib.crc32(column) != crc32:
+                return None
+        return cls(folder, description)
 
-    def blocks(self, nbytes):
-        """Iterate over ``(rows, shared)`` in blocks of about ``nbytes`` bytes."""
-        reader = RowReader(self)
-        while reader.left:
-            yield reader.read(self.rows_in(nbytes))
+    def read(self, start, stop):
+        """``(rows, shared)`` of the rows ``start:stop``."""
+        row, token, value, text = self.samples[np.searchsorted(self.samples[:, 0], start, side="right") - 1].tolist()
+        skipped = start - row
+        sizes, counts = (self._column(name, row, stop - row) for name in ("sizes", "counts"))
+        token += int(sizes[:skipped].sum(dtype=np.int64))
+        skipped_values, values = int(counts[:skipped].sum()), int(counts.sum())
+        text_sizes = self._column("text_sizes", value, values)
+        text += int(text_sizes[:skipped_values].sum(dtype=np.int64))
+        bounds, text_bounds = running_bounds(sizes[skipped:]), running_bounds(text_sizes[skipped_values:])
+        tokens, text = self._column("tokens", token, int(bounds[-1])), self._column("text", text, int(text_bounds[-1]))
+        return Rows(tokens, bounds, counts[skipped:], text_bounds, text), self._column("shared", start, stop - start)
 
+    def _column(self, name, start, count):
+        dtype = np.dtype(self.dtypes[name])
+        return np.fromfile(os.path.join(self.folder, name), dtype, count, offset=start * dtype.itemsize)
 
-class RowReader:
-    """Reads a ``RowFile`` from its beginning; ``left`` is the number of rows not yet read."""
+    def blocks(self):
+        """Iterate over ``(rows, shared)`` of at most ``WINDOW`` rows."""
+        for start in range(0, self.rows, WINDOW):
+            yield self.read(start, min(start + WINDOW, self.rows))
 
-    def __init__(self, source):
-        self.source, self.left = source, source.rows
-        self._at = dict.fromkeys(source.dtypes, 0)  # bytes read of each column
+    def key(self, row):
+        """``Rows.key`` of a row."""
+        return self.read(row, row + 1)[0].key(0)
 
-    def read(self, count):
-        """``(rows, shared)`` of the next ``count`` rows, or of all that are left."""
-        count = min(count, self.left)
-        self.left -= count
-        bounds, counts = running_bounds(self._column("sizes", count)), self._column("counts", count)
-        text_bounds = running_bounds(self._column("text_sizes", int(counts.sum())))
-        tokens, text = self._column("tokens", int(bounds[-1])), self._column("text", int(text_bounds[-1]))
-        return Rows(tokens, bounds, counts, text_bounds, text), self._column("shared", count)
+    @cached_property
+    def sample_keys(self):
+        """The keys of ``samples``, without the end."""
+        tokens = np.memmap(os.path.join(self.folder, "tokens"), self.token_dtype, mode="r")
+        sizes = np.memmap(os.path.join(self.folder, "sizes"), COLUMNS["sizes"], mode="r")
+        return [tokens[at : at + int(sizes[row])].astype(">u4").tobytes() for row, at in self.samples[:-1, :2].tolist()]
 
-    def _column(self, name, count):
-        column = np.fromfile(self.source.path(name), self.source.dtypes[name], count, offset=self._at[name])
-        self._at[name] += column.nbytes
-        return column
+    def sample_bytes(self):
+        """``(n,)`` bytes as ``Rows`` from each sample to the next."""
+        rows, tokens, values, text = np.diff(self.samples, axis=0).T
+        return 12 * rows + self.token_dtype.itemsize * tokens + 8 * values + text
 
-
-class _Head:
-    """The next rows of one run, in memory; topped up after every step, so that the heads of all runs reach about as far."""
-
-    def __init__(self, run, nbytes):
-        self._reader, self._size = RowReader(run), run.rows_in(nbytes)
-        self.rows, _ = self._reader.read(self._size)
-
-    @property
-    def is_last(self):
-        return not self._reader.left
-
-    @property
-    def last_key(self):
-        return self.rows.key(len(self.rows) - 1)
-
-    def take(self, limit):
-        """Remove and return the rows whose key is at most ``limit`` (all of them for ``None``)."""
-        taken, self.rows = self.rows.split(self._position(limit))
-        if self._reader.left and len(taken):
-            more, _ = self._reader.read(self._size - len(self.rows))
-            self.rows = concatenate([self.rows, more])
-        return taken
-
-    def _position(self, limit):
-        low, high = 0, len(self.rows)
-        if limit is None:
-            return high
-        while low < high:
-            middle = (low + high) // 2
-            if self.rows.key(middle) <= limit:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+    def position(self, key):
+        """The first row whose key is not less than ``key``."""
+        after = bisect_left(self.sample_keys, key)
+        if not after:
+            return 0
+        start, stop = self.samples[after - 1 : after + 1, 0].tolist()
+        rows, _ = self.read(start, stop)
+        return start + bisect_left(range(len(rows)), key, key=rows.key)
 
 
-def merge(runs, memory):
-    """Iterate over ``(rows, shared)`` blocks of all ``runs`` together: sorted, distinct, values in the order of the runs."""
-    heads = [_Head(run, memory // (8 * len(runs))) for run in runs]
-    previous_key = None
-    while heads:
-        limit = min((head.last_key for head in heads if not head.is_last), default=None)
-        rows, shared = sort_rows(concatenate([head.take(limit) for head in heads]))
-        heads = [head for head in heads if len(head.rows)]
-        if previous_key is not None:
-            shared[0] = shared_with(previous_key, rows.key(0))
-        previous_key = rows.key(len(rows) - 1)
-        yield rows, shared
+def write_json(path, content):
+    """Write a file that is there either completely or not at all."""
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(path + ".new", path)
+
+
+def read_json(path):
+    """The content of such a file, or ``None``."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    return None

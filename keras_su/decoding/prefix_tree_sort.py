@@ -77,22 +77,26 @@ def sorted_order(tokens, bounds):
 def sort_rows(rows):
     """Sort ``rows`` by key and join equal keys; their values keep the order in which they came.
 
+    ``rows`` is taken apart: each column is freed when its sorted form is there, so that hardly more than one is there twice.
+
     Returns:
         ``(rows, shared)``: distinct rows in order, and the number of leading ids that each shares with the row above.
     """
     order, shared, repeated = sorted_order(rows.tokens, rows.bounds)
-    counts = rows.counts[order]
+    old_counts = rows.taken("counts")
+    counts = old_counts[order]
     if len(counts) == len(rows.text_bounds) - 1 and (counts == 1).all():
         value_order = order
     else:
-        value_bounds = running_bounds(rows.counts)
+        value_bounds = running_bounds(old_counts)
         value_order, _ = gather(np.arange(value_bounds[-1]), value_bounds, order)
-    text, text_bounds = gather(rows.text, rows.text_bounds, value_order)
+    text, text_bounds = gather(rows.taken("text"), rows.taken("text_bounds"), value_order)
+    del old_counts, value_order
     if repeated.any():
         first = np.flatnonzero(~repeated)
         order, shared = order[first], shared[first]
         counts = np.add.reduceat(counts, first, dtype=np.uint32)
-    tokens, bounds = gather(rows.tokens, rows.bounds, order)
+    tokens, bounds = gather(rows.taken("tokens"), rows.taken("bounds"), order)
     return Rows(tokens, bounds, counts, text_bounds, text), shared
 
 
