@@ -14,7 +14,7 @@ from keras_su.decoding.truncation import MinP, Temperature, TopK, TopP, Typical,
 from keras_su.errors import KerasSuError
 
 # Weights with exact ties; sums of 16ths are exact in float32.
-WEIGHTS = st.lists(st.lists(st.integers(0, 6), min_size=6, max_size=6).filter(any), min_size=1, max_size=3)
+WEIGHTS = st.lists(st.lists(st.integers(0, 6), min_size=6, max_size=6).filter(any), min_size=3, max_size=3)
 PROPORTIONS = st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.99, 1.0])
 
 
