@@ -285,7 +285,12 @@ def _pairs(scores, first, last):
 def _check_every_prompt_goes_on(alive, reached, finished):
     stuck = [prompt for prompt in np.setdiff1d(alive.prompt_index, reached).tolist() if not finished[prompt]]
     if stuck:
-        raise KerasSuError(
-            f"No token has a probability above zero for prompt {stuck[0]} after {alive.generated.shape[1]} generated tokens. "
-            "Let the processors leave at least the end id."
-        )
+        raise no_token_left(stuck[0], alive.generated.shape[1])
+
+
+def no_token_left(prompt, generated):
+    """The error for a prompt that cannot go on after so many tokens."""
+    return KerasSuError(
+        f"No token has a probability above zero for prompt {prompt} after {generated} generated tokens. "
+        "Let the processors leave at least the end id."
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from keras import ops
 
-from keras_su.decoding.beam import beam_search
+from keras_su.decoding.beam import beam_search, no_token_left
 from keras_su.decoding.device_search import DeviceSearch
 from keras_su.decoding.host_search import host_steps
 from keras_su.decoding.model_step import ModelStep
@@ -13,7 +13,7 @@ from keras_su.decoding.processors import Processor
 from keras_su.decoding.prompts import Prompts
 from keras_su.decoding.search import Beam, Greedy
 from keras_su.decoding.stepper import stepper_for
-from keras_su.errors import KerasSuError, bad_value
+from keras_su.errors import bad_value
 
 
 @dataclass(frozen=True)
@@ -235,13 +235,10 @@ class _Job:
         return batch, search.key(), search.start, search.advance, self.end_ids.astype(np.int32), *numbers, uniforms
 
     def _check_not_stuck(self, state, only):
-        stuck = np.flatnonzero(state["stuck"][: len(only) * self.rows])
-        if len(stuck):
-            row = int(stuck[0])
-            raise KerasSuError(
-                f"No token has a probability above zero for prompt {only[row // self.rows]} after {int(state['produced'][row])} "
-                "generated tokens. Let the processors leave at least the end id."
-            )
+        stuck = np.flatnonzero(state["stuck"][: len(only) * self.rows]).tolist()
+        if stuck:
+            row = min(stuck, key=lambda row: only[row // self.rows])
+            raise no_token_left(only[row // self.rows], int(state["produced"][row]))
 
     def _batch(self, only, repeat=1):
         """The prompts of ``only`` as arrays; rows up to a power of two, that few sizes are compiled."""

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from keras_su.decoding.beam import Hypotheses, next_scores
+from keras_su.decoding.beam import Hypotheses, next_scores, no_token_left
 from keras_su.decoding.candidates import Candidates
-from keras_su.errors import KerasSuError
 
 
 def host_steps(step, prompts, search, *, max_new_tokens, end_ids, min_ends=1, processors=(), uniforms=None, only=None):
@@ -30,11 +29,7 @@ def host_steps(step, prompts, search, *, max_new_tokens, end_ids, min_ends=1, pr
         scores = scores.to_dense(1 + int(scores.tokens.max())) if isinstance(scores, Candidates) else scores
         impossible = scores.max(axis=1) == -np.inf
         if impossible.any():
-            prompt = int(alive.prompt_index[impossible][0])
-            raise KerasSuError(
-                f"No token has a probability above zero for prompt {prompt} after {number} generated tokens. "
-                "Let the processors leave at least the end id."
-            )
+            raise no_token_left(int(alive.prompt_index[impossible].min()), number)
         tokens = search.choose_on_host(scores, None if uniforms is None else uniforms[alive.prompt_index, alive.group, number])
         chosen = scores[np.arange(len(tokens)), tokens]
         ends = alive.ends + np.isin(tokens, end_ids)

@@ -87,8 +87,6 @@ class Stepper:
         lengths = np.array([len(prompt) for prompt in prompts], np.int32)
         prompt = _padded(int(lengths.max()))
         size = -(-(prompt + max_new_tokens) // SIZES) * SIZES
-        if not self.cached and self.model.capacity is not None:
-            size = prompt = min(size, self.model.capacity)  # the model reads all of it
         tokens, segment_ids = np.zeros((2, len(prompts), size), np.int32)
         for row, ids in enumerate(prompts):
             tokens[row, : len(ids)] = ids
@@ -226,10 +224,12 @@ class Stepper:
         return hidden[:, 0], {**state, "slots": cache.slots}
 
     def _read_all(self, state):
-        tokens, lengths = state["tokens"], ops.expand_dims(state["lengths"], 1)
-        places = ops.expand_dims(ops.arange(tokens.shape[1], dtype="int32"), 0)
+        length = state["tokens"].shape[1]
+        length = length if self.model.capacity is None else min(length, self.model.capacity)
+        tokens, lengths = state["tokens"][:, :length], ops.expand_dims(state["lengths"], 1)
+        places = ops.expand_dims(ops.arange(length, dtype="int32"), 0)
         generated = ops.logical_and(places >= lengths, places < lengths + state["count"])
-        segments = ops.where(generated, self.segment, state["segments"])
+        segments = ops.where(generated, self.segment, state["segments"][:, :length])
         hidden = self._hidden(state["context"], tokens, segments, places)
         return _at(hidden, state["lengths"] + state["count"] - 1)
 

@@ -76,7 +76,7 @@ class TokenModel:
         moving = {id(x) for x, kind in zip(model.inputs, self.streams) if kind is not None}
         self._context_nodes, token_nodes = [], []
         for node in nodes:
-            grows = any(id(x) in moving for x in node.input_tensors)
+            grows = any(id(x) in moving for x in inputs_of(node))
             (token_nodes if grows else self._context_nodes).append(node)
             moving |= {id(x) for x in node.outputs} if grows else set()
         if id(self._output) not in moving:
@@ -85,7 +85,7 @@ class TokenModel:
         self.head = VocabularyHead(self._output)
         head_nodes = set(map(id, self.head.nodes))
         self._trunk_nodes = [node for node in token_nodes if id(node) not in head_nodes]
-        boundary = {id(x): x for node in token_nodes for x in node.input_tensors if id(x) not in moving}
+        boundary = {id(x): x for node in token_nodes for x in inputs_of(node) if id(x) not in moving}
         self.context = list(boundary.values())
         paddings = [getattr(node.operation, "pad_id", None) for node in self._context_nodes]
         self.context_padding = next((pad_id for pad_id in paddings if pad_id is not None), None)
@@ -104,7 +104,7 @@ class TokenModel:
 
     def _check(self, operation, node):
         if isinstance(operation, keras.Model):
-            if any(id(x) not in self._moving for x in node.input_tensors):
+            if any(id(x) not in self._moving for x in inputs_of(node)):
                 raise _refusal(operation, "is a model inside the model that has inputs besides the tokens")
             for layer in operation.layers:
                 self._check(layer, None)
@@ -154,7 +154,7 @@ def _run(nodes, values, moving=None):
     cache = current_cache()
     for node in nodes:
         if cache is not None and moving is not None:
-            cache.running(node.operation, tuple(id(x) in moving for x in node.input_tensors))
+            cache.running(node.operation, tuple(id(x) in moving for x in inputs_of(node)))
         args, kwargs = node.arguments.fill_in(values)
         outputs = node.operation(*args, **kwargs)
         for symbol, value in zip(node.outputs, keras.tree.flatten(outputs)):
@@ -166,6 +166,18 @@ def node_of(tensor):
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
     return None if node.is_input else node
+
+
+def inputs_of(node):
+    """The Keras tensors that an operation was called on, without the mask that Keras found on its input and passed along.
+
+    That mask was computed for whole texts. When the layer runs again without it, Keras takes the mask that the layers before have
+    just computed, which know the cache.
+    """
+    arguments = node.arguments
+    mask = arguments.kwargs.get("mask")
+    found = arguments.args and mask is not None and getattr(arguments.args[0], "_keras_mask", None) is mask
+    return [x for x in node.input_tensors if not (found and x is mask)]
 
 
 def _ancestors(output, inputs):
@@ -180,7 +192,7 @@ def _ancestors(output, inputs):
             entered.add(id(node))
             stack.append((node, True))
             # In reverse, so that the first input is computed first: the order in which the model was written down.
-            stack += [(node_of(x), False) for x in reversed(node.input_tensors) if id(x) not in given]
+            stack += [(node_of(x), False) for x in reversed(inputs_of(node)) if id(x) not in given]
     return order
 
 
@@ -240,7 +252,7 @@ def _mask_rules(nodes):
 
 def _check_causal(layer, node):
     """Raise when a layer that attends within the text may look ahead: its earlier states would change with every token."""
-    inputs = node.input_tensors
+    inputs = inputs_of(node)
     if len(inputs) > 1 and inputs[1] is not inputs[0]:
         return  # attention to a context
     rules = [layer.mask_mode] if layer.mask_mode else []
