@@ -11,6 +11,7 @@ import keras_su.activations
 import keras_su.backend
 import keras_su.layers
 import keras_su.tokenizers
+from keras_su.decoding import generate
 from keras_su.models import build_transformer_model, list_models
 
 HERE = Path(__file__).parent / "golden"
@@ -132,6 +133,14 @@ class Case:
         logits = keras.ops.convert_to_numpy(model([keras.ops.convert_to_tensor(a) for a in inputs], training=False))
         new = run["max_new_tokens"]
         np.testing.assert_array_equal(logits[:, -new:].argmax(-1), generated[:, -new:])
+        # Written with a cache.
+        prompts, options = generated[:, :-new], {}
+        if run["inputs"] != ["prompt_ids"]:
+            options["context"] = {model.inputs[0].name: self.input("token_ids")}
+        elif segment is not None:
+            options |= {"segment": segment, "segments": np.full_like(prompts, segment)}
+        for row, result in zip(generated, generate(model, prompts, max_new_tokens=new, **options)):
+            np.testing.assert_array_equal(result.tokens, row[-new:])
 
     # ---- layers and functions
 
