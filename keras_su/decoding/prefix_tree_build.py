@@ -39,8 +39,8 @@ class Build:
         self.memory, self.progress, self.total = memory, progress, total
         self.workers = number_of_workers(workers, memory)
         self.dtype = None if dtype is None else token_dtype(dtype)
-        # Sorting needs a good three times the bytes of its rows, and each worker sorts.
-        self.piece_bytes = max(SMALLEST, memory // (4 * self.workers))
+        # Sorting needs three times the bytes of its rows, each worker sorts, and the next rows are read meanwhile.
+        self.piece_bytes = max(SMALLEST, memory // (5 * self.workers))
 
     def in_memory(self, source):
         """``{name: array}`` of the fields of ``Parts``; ``source`` as for ``arrays``."""
