@@ -29,21 +29,21 @@ def prompts_of(row):
     return tokens, {}
 
 
-def whole_text(row, application, prompt, number, tokens, options):
-    """Log-probabilities of all tokens of one text, read at once and alone."""
-    model = built(row, application)
+def whole_texts(row, application, prompts, written, options):
+    """Log-probabilities ``(texts, NEW, vocab_size)`` behind the prompts, from reading all texts at once."""
+    texts = [[0, *tokens] if row.kind == "seq2seq" else [*prompt, *tokens] for prompt, tokens in zip(prompts, written)]
+    starts = [len(text) - NEW for text in texts]
+    padded = lambda some: np.array([[*ids, *[row.pad or 0] * (20 - len(ids))] for ids in some], np.int32)  # noqa: E731
+    arrays = [padded(texts)]
     if row.kind == "seq2seq":
-        arrays, first = [np.array([prompt]), np.array([[0, *tokens]])], 0
-    else:
-        arrays, first = [np.array([[*prompt, *tokens]])], len(prompt) - 1
-        if row.kind == "half":
-            arrays.insert(0, next(iter(options["context"].values()))[number : number + 1])
-        if row.segments:
-            segments = np.zeros_like(arrays[-1])
-            segments[:, len(prompt) :] = int(application == "unilm")
-            arrays.append(segments)
-    logits = run(model, [a if a.dtype.kind == "f" else a.astype("int32") for a in arrays])[0, first:]
-    logits = logits.astype("float64")
+        arrays.insert(0, padded(prompts))
+    if row.kind == "half":
+        arrays.insert(0, next(iter(options["context"].values())))
+    if row.segments:
+        behind = np.arange(20) >= np.array(starts)[:, None]
+        arrays.append((behind * int(application == "unilm")).astype(np.int32))
+    logits = run(built(row, application), arrays).astype(np.float64)
+    logits = np.stack([each[start - 1 : start - 1 + NEW] for each, start in zip(logits, starts)])
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
@@ -51,11 +51,11 @@ def whole_text(row, application, prompt, number, tokens, options):
 def test_greedy_search_equals_the_whole_text(row, application):
     prompts, options = prompts_of(row)
     results = generate(built(row, application), prompts, max_new_tokens=NEW, **options)
-    for number, (prompt, result) in enumerate(zip(prompts, results)):
-        log_probs = whole_text(row, application, prompt, number, result.tokens, options)
-        chosen = log_probs[np.arange(NEW), result.tokens]
-        np.testing.assert_allclose(chosen, log_probs[:NEW].max(axis=-1), atol=2e-5)
-        np.testing.assert_allclose(result.score, chosen.sum(), atol=1e-4, rtol=1e-5)
+    written = [result.tokens.tolist() for result in results]
+    log_probs = whole_texts(row, application, prompts, written, options)
+    chosen = np.take_along_axis(log_probs, np.array(written)[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(chosen, log_probs.max(axis=-1), atol=2e-5)
+    np.testing.assert_allclose([result.score for result in results], chosen.sum(axis=-1), atol=1e-4, rtol=1e-5)
 
 
 def test_all_families_that_write_are_here():
