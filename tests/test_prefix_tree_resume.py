@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -196,6 +197,19 @@ def test_ranges_of_other_runs_are_not_used(tmp_path, monkeypatch):
             PrefixTree.build(items, folder=tmp_path / "tree", memory=MEMORY)
         PrefixTree.build(iter(other), folder=tmp_path / "tree", memory=MEMORY)
         assert contents(tmp_path / "tree") == expected, what
+
+
+def test_ranges_of_another_plan_are_not_used_beyond_a_gap(tmp_path, monkeypatch):
+    """Workers that are killed may leave the second and the fourth range without the third."""
+    items, others = random_items(), random_items(1)
+    expected = undisturbed(others, tmp_path / "expected")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(prefix_tree_build.Layout, "write", interrupted)
+        PrefixTree.build(items, folder=tmp_path / "tree", memory=MEMORY)
+    for kind in ("run", "range"):
+        shutil.rmtree(tmp_path / "tree.building" / f"{kind}-00001")
+    PrefixTree.build(others, folder=tmp_path / "tree", memory=MEMORY)
+    assert contents(tmp_path / "tree") == expected
 
 
 def interrupted(*arguments):

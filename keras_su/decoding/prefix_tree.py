@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_su.decoding.prefix_tree_build import Build
 from keras_su.decoding.prefix_tree_collect import array_blocks, checked_arrays, item_blocks
-from keras_su.decoding.prefix_tree_files import part_path, read_parts, write_meta
+from keras_su.decoding.prefix_tree_files import read_parts, write_parts
 from keras_su.decoding.prefix_tree_folder import replaced_folder
 from keras_su.decoding.prefix_tree_many import children_of, next_states, suffixes
 from keras_su.decoding.prefix_tree_parts import DEAD, Parts
@@ -95,17 +95,12 @@ class PrefixTree:
 
     @classmethod
     def _build(cls, source, build, folder):
-        if folder is None:
-            return cls(build.in_memory(source))
-        build.in_folder(source, folder)
-        return cls.load(folder)
+        return cls(build.in_memory(source)) if folder is None else cls.load(build.in_folder(source, folder))
 
     def save(self, folder):
         """Write the tree into ``folder``: new, empty, or holding a tree that is then replaced. All or nothing is written."""
         with replaced_folder(folder) as fresh:
-            for name, part in self._parts.items():
-                np.save(part_path(fresh, name), part)
-            write_meta(fresh, dict(self._parts.items()))
+            write_parts(fresh, dict(self._parts.items()))
 
     @classmethod
     def load(cls, folder, mmap=True):

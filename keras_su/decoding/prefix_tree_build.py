@@ -48,7 +48,7 @@ class Build:
             return self.arrays(source, Scratch(folder, durable=False), lambda name, length, dtype: np.empty(length, dtype))
 
     def in_folder(self, source, folder):
-        """Write the files of a tree, going on with what a killed process left beside ``folder``."""
+        """Write the files of a tree, going on with what a killed process left beside ``folder``, whose full path is returned."""
         folder = replaceable(folder)
         with building(folder) as place:
             fresh = os.path.join(place, "tree")
@@ -56,6 +56,7 @@ class Build:
             os.mkdir(fresh)
             write_meta(fresh, self.arrays(source, Scratch(place, durable=True), partial(new_part, fresh)))
             put_in_place(fresh, folder)
+        return folder
 
     def arrays(self, source, scratch, make):
         """``{name: array}`` of the fields of ``Parts``.

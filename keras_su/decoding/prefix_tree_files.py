@@ -24,6 +24,13 @@ def new_part(folder, name, length, dtype):
     return np.lib.format.open_memmap(part_path(folder, name), mode="w+", dtype=dtype, shape=(length,))
 
 
+def write_parts(folder, parts):
+    """A complete tree in the folder, from ``{name: array}``."""
+    for name, part in parts.items():
+        np.save(part_path(folder, name), part)
+    write_meta(folder, parts)
+
+
 def write_meta(folder, parts):
     """Describe the parts, which are in the folder already."""
     described = {name: {"dtype": part.dtype.str, "length": len(part), "crc32": checksum(part)} for name, part in parts.items()}

@@ -86,7 +86,7 @@ def building(folder):
 
 def remove_building(place):
     """Remove the folder, and last of all the lock by which it is known."""
-    for entry in os.scandir(place):
+    for entry in list(os.scandir(place)):
         if entry.name != LOCK:
             shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else os.remove(entry)
     shutil.rmtree(place, ignore_errors=True)  # on Windows the lock is still open and stays
@@ -100,6 +100,8 @@ def locked(file):
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # else removed by the owner meanwhile
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # a file system that knows no locks
+        return True
+    return os.path.exists(file.name) and os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # else just removed

@@ -6,7 +6,6 @@ anew. So a changed source, other values or another order cannot go unnoticed, an
 """
 
 import hashlib
-import itertools
 import os
 import shutil
 
@@ -59,7 +58,7 @@ class Scratch:
         earlier = read_json(path) if self.durable else None
         if earlier is not None and earlier["runs"] == digests:
             return Plan(earlier["starts"], earlier["shared"])
-        self._remove("range", 0)
+        self._remove("range", 0)  # before the plan is there, as a range does not say of which plan it is
         plan = planned(runs, nbytes)
         if self.durable:
             write_json(path, {"runs": digests, "starts": plan.starts, "shared": plan.shared})
@@ -72,10 +71,11 @@ class Scratch:
         return earlier or merged(runs, plan, number, folder, self.durable)
 
     def _remove(self, kind, first):
-        for number in itertools.count(first):
-            if not os.path.exists(self.path(kind, number)):
-                break
-            shutil.rmtree(self.path(kind, number))
+        """Remove what has this number or a larger one. There may be gaps: threads do not end in order."""
+        for entry in list(os.scandir(self.folder)):
+            name, _, number = entry.name.partition("-")
+            if name == kind and int(number) >= first:
+                shutil.rmtree(entry)
 
 
 def digest(pieces):
