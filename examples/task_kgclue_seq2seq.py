@@ -20,8 +20,9 @@ The article: https://kexue.fm/archives/8802. The data: https://github.com/CLUEbe
 
 import argparse
 import json
+import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import keras
@@ -30,7 +31,7 @@ from keras import ops
 from kgclue_data import MAX_LENGTH, MAX_QUESTION, Lessons, character_vocabulary, read_knowledge, read_questions, triple
 from tqdm import tqdm
 
-from keras_su.decoding import LiteralStart, LookAhead, PrefixConstraint, PrefixTree, beam_search
+from keras_su.decoding import Beam, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, generate
 from keras_su.metrics import CommonSubsequence, exact_match, lcs_f1
 from keras_su.models import build_transformer_model
 from keras_su.models.heads import MaskedLM
@@ -122,17 +123,23 @@ class LanguageModelAt(MaskedLM):
 
 
 def build_model(config, checkpoint, family):
-    """Token ids, segment ids ``(batch, length)``, positions ``(batch, places)`` -> logits ``(batch, places, vocab_size)``."""
+    """Two models over the same layers.
+
+    Returns:
+        ``learner``: token ids, segment ids ``(batch, length)``, positions ``(batch, places)`` -> logits ``(batch, places,
+        vocab_size)``; ``writer``: token ids, segment ids -> logits of all positions, which ``generate`` runs token by token.
+    """
     positions = keras.Input((None,), dtype="int32", name="Positions")
-    return build_transformer_model(
+    unilm = {"model": family, "application": "unilm", "with_mlm": "linear"}
+    learner = build_transformer_model(
         config,
         checkpoint,
-        model=family,
-        application="unilm",
-        with_mlm="linear",
         additional_input_layers=positions,
         edit=lambda spec: replace(spec, heads=(LanguageModelAt(**vars(spec.heads[-1]), positions=positions),)),
+        return_keras_model=False,
+        **unilm,
     )
+    return learner.model, build_transformer_model(config, layers=learner.layers, **unilm)
 
 
 def small_config(vocab_size, layers=4):
@@ -167,29 +174,9 @@ def train(model, lessons, epochs, learning_rate):
         lessons.on_epoch_end()
 
 
-def next_token(model):
-    """The step function of the search: all the search knows about the model."""
-
-    def step(hypotheses):
-        sequences = list(hypotheses)
-        lengths = np.array([len(ids) for ids in sequences])
-        rows, length = 1 << (len(sequences) - 1).bit_length(), -(-lengths.max() // 16) * 16  # again few shapes
-        token_ids, segment_ids = np.zeros((2, rows, length), np.int32)
-        positions = np.zeros((rows, 1), np.int32)
-        for row, ids in enumerate(sequences):
-            token_ids[row, : len(ids)] = ids
-            segment_ids[row, len(ids) - hypotheses.generated.shape[1] : len(ids)] = 1
-        positions[: len(sequences), 0] = lengths - 1
-        logits = keras.ops.convert_to_numpy(model.predict_on_batch([token_ids, segment_ids, positions]))[: len(sequences), 0]
-        logits = logits.astype(np.float64)
-        return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-
-    return step
-
-
-def answer(model, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size=32):
+def answer(writer, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size=32):
     """For every question ``(triple, probability)``; ``bonus`` 0 is the look-ahead of the article."""
-    step, constraint, answers = next_token(model), PrefixConstraint(knowledge.tree, knowledge.end), []
+    constraint, answers = PrefixConstraint(knowledge.tree, knowledge.end), []
     name = f"beam {beam}{' + look-ahead' if look_ahead else ''}"
     for first in tqdm(range(0, len(questions), batch_size), desc=name, unit=" batches", disable=None):
         batch = questions[first : first + batch_size]
@@ -199,16 +186,17 @@ def answer(model, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size=
         quoted = LiteralStart([[subject for subject, _ in knowledge.quoted_subjects(text)] for text in batch], knowledge.end)
         weight = {"bonus": bonus, "temperature": TEMPERATURE, "cost": COST} if bonus else {}
         ahead = [LookAhead(knowledge.tree, ids, end_id=knowledge.end, until_ends=2, **weight)] if look_ahead else []
-        found = beam_search(
-            step,
+        found = generate(
+            writer,
             prompts,
-            beam=beam,
-            max_new_tokens=MAX_LENGTH,
+            search=Beam(width=beam),
+            max_new_tokens=MAX_LENGTH - MAX_QUESTION,
             end_ids=knowledge.end,
             min_ends=3,
             processors=[quoted, *ahead, constraint],
+            batch_size=batch_size * beam,
         )
-        for question, (best, *_) in zip(batch, found):
+        for question, best in zip(batch, found):
             answers.append((knowledge.entry(best.tokens.tolist(), question), float(np.exp(best.score))))
     return answers
 
@@ -218,11 +206,14 @@ def plain(text):
     return " ".join(text.lower().split())
 
 
-def report(name, answers, questions):
-    """A row of the final table: exact match and F1 of the objects, and their mean."""
+def report(name, make_answers, questions):
+    """A row of the final table: exact match and F1 of the objects, their mean, and questions a second; also the answers."""
+    started = time.perf_counter()
+    answers = make_answers([question for question, _ in questions])
+    pace = len(questions) / (time.perf_counter() - started)
     pairs = [(plain(entry.object if entry else ""), plain(gold.object)) for (entry, _), (_, gold) in zip(answers, questions)]
     em, f1 = (100 * float(np.mean([metric(*pair) for pair in pairs])) for metric in (exact_match, lcs_f1))
-    return f"{name:<24} {em:8.2f} {f1:8.2f} {(em + f1) / 2:8.2f}"
+    return f"{name:<24} {em:8.2f} {f1:8.2f} {(em + f1) / 2:8.2f} {pace:10.1f}", answers
 
 
 def describe(question, entry, probability):
@@ -260,12 +251,13 @@ def parse(arguments):
 
 
 def prepare(arguments):
-    """Trained model and knowledge: loaded, or made."""
+    """Trained model that writes, and knowledge: loaded, or made."""
     if arguments.load:
         knowledge = Knowledge(
             Tokenizer(arguments.load / "vocab.txt", do_lower_case=True), PrefixTree.load(arguments.load / "tree")
         )
-        return build_model(arguments.load / "config.json", arguments.load / "model.weights.h5", arguments.model), knowledge
+        _, writer = build_model(arguments.load / "config.json", arguments.load / "model.weights.h5", arguments.model)
+        return writer, knowledge
     files = [arguments.data_dir / name for name in arguments.knowledge]
     questions = read_questions(arguments.data_dir / "train.json")
     if arguments.vocab:
@@ -278,36 +270,38 @@ def prepare(arguments):
     config = small_config(knowledge.tokenizer.vocab_size, 1 if arguments.smoke else 4)
     if arguments.config:
         config = json.loads(Path(arguments.config).read_text())
-    model = build_model(config, arguments.checkpoint, arguments.model)
+    learner, writer = build_model(config, arguments.checkpoint, arguments.model)
     steps = 1 if arguments.smoke else len(questions) // arguments.batch_size
     lessons = Lessons(questions, knowledge, arguments.batch_size, steps, arguments.seed)
-    train(model, lessons, 1 if arguments.smoke else arguments.epochs, arguments.learning_rate)
+    train(learner, lessons, 1 if arguments.smoke else arguments.epochs, arguments.learning_rate)
     if arguments.save:
         arguments.save.mkdir(parents=True, exist_ok=True)
         knowledge.tree.save(arguments.save / "tree")
         save_vocab(arguments.save / "vocab.txt", knowledge.tokenizer._token_dict)
         (arguments.save / "config.json").write_text(json.dumps(config, indent=2))
-        model.save_weights(arguments.save / "model.weights.h5")
-    return model, knowledge
+        learner.save_weights(arguments.save / "model.weights.h5")
+    return writer, knowledge
 
 
 def main(arguments=None):
     arguments = parse(arguments)
     keras.utils.set_random_seed(arguments.seed)
-    model, knowledge = prepare(arguments)
+    writer, knowledge = prepare(arguments)
     if arguments.question:
         [(entry, probability)] = answer(
-            model, knowledge, [arguments.question], max(arguments.beam), not arguments.no_look_ahead, arguments.bonus
+            writer, knowledge, [arguments.question], max(arguments.beam), not arguments.no_look_ahead, arguments.bonus
         )
         print(describe(arguments.question, entry, probability))
         return
     questions = read_questions(arguments.data_dir / "dev.json")[: 8 if arguments.smoke else None]
-    texts = [question for question, _ in questions]
-    table = [report("no model (LCS)", [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)]
+    row, answers = report("no model (LCS)", lambda texts: [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)
+    table = [row]
     for beam in arguments.beam:
         for look_ahead in [False] if arguments.no_look_ahead else [False, True]:
-            answers = answer(model, knowledge, texts, beam, look_ahead, arguments.bonus)
-            table.append(report(f"beam {beam}{', look-ahead' if look_ahead else ''}", answers, questions))
+            search = partial(answer, writer, knowledge, beam=beam, look_ahead=look_ahead, bonus=arguments.bonus)
+            search([questions[0][0]] * 32)  # compiles, before the clock runs
+            row, answers = report(f"beam {beam}{', look-ahead' if look_ahead else ''}", search, questions)
+            table.append(row)
     if arguments.output:
         with open(arguments.output, "w", encoding="utf-8") as file:
             for (question, gold), (entry, probability) in zip(questions, answers):
@@ -316,7 +310,8 @@ def main(arguments=None):
     print()
     for (question, _), found in list(zip(questions, answers))[:5]:
         print(describe(question, *found))
-    print(f"\n{len(questions)} questions, objects{'':<5} {'EM':>8} {'F1':>8} {'score':>8}", *table, sep="\n")
+    head = f"{len(questions)} questions, objects"
+    print(f"\n{head:<24} {'EM':>8} {'F1':>8} {'score':>8} {'questions/s':>10}", *table, sep="\n")
 
 
 if __name__ == "__main__":

@@ -36,10 +36,15 @@ def knowledge(example):
 
 
 @pytest.fixture(scope="module")
-def model(example, knowledge):
-    """A model that has learned nothing."""
+def models(example, knowledge):
+    """The two models, which have learned nothing."""
     config = example.small_config(knowledge.tokenizer.vocab_size)
     return example.build_model({**config, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16}, None, "bert")
+
+
+@pytest.fixture(scope="module")
+def writer(models):
+    return models[1]
 
 
 def test_triples(example):
@@ -128,25 +133,26 @@ def test_loss_is_cross_entropy_over_the_vocabulary_and_over_the_rivals(example):
     assert loss == pytest.approx((first + 0.5 * second) / 1.5, rel=1e-5)
 
 
-def test_logits_at_positions_equal_those_of_the_whole_sequence(example, knowledge, model):
+def test_logits_at_positions_equal_those_of_the_whole_sequence(models):
+    learner, writer = models
     token_ids = np.arange(4, 24).reshape(2, 10)
     segment_ids = (np.arange(10) > 5).astype(int) + np.zeros((2, 1), int)
-    everywhere = model.predict_on_batch([token_ids, segment_ids, np.tile(np.arange(10), (2, 1))])
-    some = model.predict_on_batch([token_ids, segment_ids, np.array([[6, 9], [7, 8]])])
+    everywhere = writer.predict_on_batch([token_ids, segment_ids])
+    some = learner.predict_on_batch([token_ids, segment_ids, np.array([[6, 9], [7, 8]])])
     np.testing.assert_allclose(some, np.stack([everywhere[0, [6, 9]], everywhere[1, [7, 8]]]), atol=1e-5)
 
 
 @pytest.mark.parametrize("look_ahead", [False, True])
-def test_every_answer_is_an_entry_of_the_graph_even_of_an_untrained_model(example, knowledge, model, look_ahead):
+def test_every_answer_is_an_entry_of_the_graph_even_of_an_untrained_model(example, knowledge, writer, look_ahead):
     entries = {entry for entry, _ in example.read_knowledge([MINI / "Knowledge.txt"])}
     questions = [question for question, _ in example.read_questions(MINI / "dev.json")[:12]] + ["完全无关的问题！", "x", ""]
     for beam in (1, 3):
-        for entry, probability in example.answer(model, knowledge, questions, beam, look_ahead):
+        for entry, probability in example.answer(writer, knowledge, questions, beam, look_ahead):
             assert entry in entries
             assert 0 < probability <= 1
 
 
-def test_wide_beam_finds_the_best_entry_of_all(example, knowledge, model):
+def test_wide_beam_finds_the_best_entry_of_all(example, knowledge, writer):
     """200 entries scored one by one, token by token among the branches of the tree, against a beam that holds them all."""
     few = example.Knowledge(knowledge.tokenizer)
     lines = (MINI / "Knowledge.txt").read_text(encoding="utf-8").splitlines()[::4][:200]
@@ -154,37 +160,36 @@ def test_wide_beam_finds_the_best_entry_of_all(example, knowledge, model):
     few.tree = example.PrefixTree.build(keys.items(), progress=False)
     question = "杜甫的代表作是什么？"
     prompt = [few.tokenizer.start_id, *few.ids(question), few.end]
-    step = example.next_token(model)
-    (found,) = example.beam_search(
-        step,
-        [prompt],
-        beam=300,
+    best = example.generate(
+        writer,
+        prompt,
+        search=example.Beam(width=300, n_best=300),
         max_new_tokens=60,
         end_ids=few.end,
         min_ends=3,
         processors=[example.PrefixConstraint(few.tree, few.end)],
     )
+    found = (best, *best.alternatives)
     allowed = {}
     for key in keys:
         for i, token in enumerate((*key, few.end)):
             allowed.setdefault(key[:i], set()).add(token)
-
-    class Rows(list):
-        """What the step function reads of the hypotheses."""
-
-        generated = property(lambda self: np.zeros((len(self), len(self[0]) - len(prompt)), int))
-
-    scores = dict.fromkeys(keys, 0.0)
     prefixes = [prefix for prefix, tokens in allowed.items() if len(tokens) > 1]
-    log_probs = {prefix: step(Rows([np.array([*prompt, *prefix])]))[0] for prefix in prefixes}
+    texts = np.zeros((len(prefixes), 80), np.int32)
+    for row, prefix in enumerate(prefixes):
+        texts[row, : len(prompt) + len(prefix)] = [*prompt, *prefix]
+    segments = np.broadcast_to(np.arange(80) >= len(prompt), texts.shape).astype(np.int32)
+    everything = writer.predict([texts, segments], batch_size=16, verbose=0)
+    logits = {prefix: rows[len(prompt) + len(prefix) - 1] for prefix, rows in zip(prefixes, everything)}
+    scores = dict.fromkeys(keys, 0.0)
     for key in keys:
         for i, token in enumerate((*key, few.end)):
-            if key[:i] in log_probs:
-                row = log_probs[key[:i]]
+            if key[:i] in logits:
+                row = logits[key[:i]].astype(np.float64)
                 scores[key] += row[token] - np.logaddexp.reduce([row[other] for other in allowed[key[:i]]])
-    best = max(scores, key=scores.get)
-    assert found[0].tokens.tolist() == [*best, few.end]
-    assert found[0].score == pytest.approx(scores[best], abs=1e-4)
+    first = max(scores, key=scores.get)
+    assert found[0].tokens.tolist() == [*first, few.end]
+    assert found[0].score == pytest.approx(scores[first], abs=1e-4)
     assert len(found) == len(keys)
 
 

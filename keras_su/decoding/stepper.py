@@ -1,6 +1,7 @@
 """A language model that reads prompts at once and then goes on token by token, compiled."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -100,36 +101,27 @@ class Stepper:
         return Batch(tokens, segment_ids, lengths, values, prompt)
 
     def begin(self, batch):
-        """Read the prompts: log-probabilities ``(rows, vocab_size)`` of the first token, and the state."""
-
-        def begin(*arrays):
-            hidden, state = self.read_prompt(batch.size, batch.prompt, *arrays)
-            return self.log_probs(hidden), state
-
+        """Read the prompts: hidden states ``(rows, width)`` of their last tokens, and the state."""
+        begin = partial(self.read_prompt, batch.size, batch.prompt)
         key = ("begin", batch.prompt, _shapes(batch.arrays()))
         return self._program(key, lambda: self._compiler.program(begin))(*batch.arrays())
 
     def step(self, batch, state, tokens):
-        """One more token for each row, ``tokens`` int32 ``(rows,)``: log-probabilities of the next, and the state."""
-
-        def step(state, tokens):
-            hidden, state = self.read_token(batch.size, batch.prompt, append(state, tokens))
-            return self.log_probs(hidden), state
-
+        """One more token for each row, ``tokens`` int32 ``(rows,)``: its hidden states, and the state."""
+        step = lambda state, tokens: self.read_token(batch.size, batch.prompt, append(state, tokens))  # noqa: E731
         key = ("step", batch.prompt, batch.size, _shapes(state["tokens"]), _shapes(state["context"]))
-        make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=True))  # noqa: E731
+        make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=False))  # noqa: E731
         return self._program(key, make)(state, tokens)
 
-    def step_candidates(self, batch, state, tokens, candidates):
-        """As ``step``, but logits of the ``candidates`` int32 ``(rows, n)`` only, up to a constant of each row."""
+    def score_all(self, hidden):
+        """Log-probabilities float32 ``(rows, vocab_size)`` of the next tokens. The head is a small program of its own."""
+        make = lambda: self._compiler.program(self.log_probs, turned=self._turned(0, head=True))  # noqa: E731
+        return self._program(("all", _shapes(hidden)), make)(hidden)
 
-        def step(state, tokens, candidates):
-            hidden, state = self.read_token(batch.size, batch.prompt, append(state, tokens))
-            return self.model.head.candidate_logits(hidden, candidates), state
-
-        key = ("candidates", batch.prompt, batch.size, candidates.shape, _shapes(state["context"]))
-        make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=False))  # noqa: E731
-        return self._program(key, make)(state, tokens, candidates)
+    def score_candidates(self, hidden, candidates):
+        """Logits of the ``candidates`` int32 ``(rows, n)`` only, up to a constant of each row."""
+        make = lambda: self._compiler.program(self.model.head.candidate_logits)  # noqa: E731
+        return self._program(("candidates", _shapes(hidden), candidates.shape), make)(hidden, candidates)
 
     def gather(self, state, rows):
         """The state of other rows, ``rows`` int32: beams that continue, split, or end."""
