@@ -17,11 +17,12 @@ EXTRAS = {
     "sentencepiece": ["sentencepiece>=0.2"],
     "bpe": ["tokenizers>=0.20"],
     "zh": ["rjieba>=0.2"],
+    "grammar": ["llguidance>=1.0"],
     "serve": ["fastapi>=0.110", "uvicorn>=0.30"],
     "plot": ["matplotlib>=3.8"],
     "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8"],
 }
-EXTRAS["test"] += EXTRAS["sentencepiece"] + EXTRAS["bpe"] + EXTRAS["zh"]
+EXTRAS["test"] += EXTRAS["sentencepiece"] + EXTRAS["bpe"] + EXTRAS["zh"] + EXTRAS["grammar"]
 
 setup(
     name="keras_su",

@@ -5,8 +5,8 @@ tokens ask the cache for the rest: attention for keys and values, masks for the 
 where the stretch begins. Everything else works token by token and does not notice.
 
 A row of the cache has *slots*. The prompt fills the first ones, padded on the right to a common length; what is generated follows
-behind the padding, in the same slot for all rows, so that writing is one contiguous copy. Positions are counted without the padding:
-a row gives the same numbers alone and in any batch.
+behind the padding, in the same slot for all rows, so that writing is one contiguous copy. Positions are counted without the
+padding: a row gives the same numbers alone and in any batch.
 """
 
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""Searches over a tiny model against brute force over all texts, and what a batch, a stream or a missing cache must not change."""
+"""Searches over a tiny model against brute force over all texts, and what batches, streams or no cache must not change."""
 
 import itertools
 from collections import Counter

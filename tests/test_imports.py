@@ -14,7 +14,7 @@ import keras_su
 ROOT = Path(keras_su.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
 KNOWS_BACKENDS = {"keras_su.decoding.compiling"}
-LAZY = {"jieba", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
+LAZY = {"jieba", "llguidance", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
 
 # Each part of the package, and the parts it may import. Reading downwards, every part imports only what stands above it.
 MAY_IMPORT = {
@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "backend": {"activations", "ops"},
     "layers": {"errors", "registration", "activations", "cache", "initializers", "masks", "ops"},
     "decoding": {"cache", "errors", "masks", "metrics"},
+    "snippets": {"decoding"},
     "models": {"errors", "activations", "hub", "initializers", "masks", "ops", "layers", "weights"},
     "sentence_folder": {"errors", "tokenizers", "weights"},
     "sentence": {"errors", "hub", "layers", "models", "sentence_folder"},

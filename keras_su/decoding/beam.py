@@ -136,7 +136,8 @@ def beam_search(
         only: numbers of the prompts to search for, default all. Processors see all of them in any case.
 
     Returns:
-        for every prompt (of ``only``) a list of at most ``beam`` `Hypothesis`, finished ones first, best first within both kinds; at least one.
+        for every prompt (of ``only``) a list of at most ``beam`` `Hypothesis`, finished ones first, best first within both
+        kinds; at least one.
 
     Raises:
         KerasSuError: an argument is out of range, log-probabilities have the wrong shape or are NaN, or no token of a

@@ -23,7 +23,15 @@ class DeviceSearch:
         return (type(self.search), *(_key(processor) for processor in self.processors))
 
     def start(self, log_probs, state, end_ids, min_ends, steps, uniforms):
-        """First token. ``end_ids`` int32 ``(n,)``, ``min_ends`` and ``steps`` int32 scalars, ``uniforms`` float32 ``(rows, size)``."""
+        """First token.
+
+        Args:
+            log_probs: ``(rows, vocab_size)``.
+            state: see :class:`~keras_su.decoding.stepper.Stepper`.
+            end_ids: int32 ``(n,)``.
+            min_ends, steps: int32 scalars: end ids of a text, and most tokens.
+            uniforms: float32 ``(rows, size)``, what samples are drawn with.
+        """
         rows = state["lengths"]
         state = {
             **state,

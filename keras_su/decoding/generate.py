@@ -90,8 +90,8 @@ def generate(
         segment: segment id of what is generated; default 1 for a UniLM or prefix mask, else 0.
         start_ids: what a decoder begins with; default the model's or the tokenizer's start.
         context: ``{input name: array}`` with a row for each prompt, for inputs that do not grow with the text.
-        seed: of `Sample`: an integer, or one for each prompt; the same seed draws the same text, whatever the batch. Default: a new
-            one each time.
+        seed: of `Sample`: an integer, or one for each prompt; the same seed draws the same text, whatever the batch. Default: a
+            new one each time.
         batch_size: rows that the model reads together.
         cached: ``False`` reads the whole text for each token, which works with layers that do not know the cache.
         streams: ``{input name: "tokens" | "segments" | "positions"}``, where the names of inputs do not tell.

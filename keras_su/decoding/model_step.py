@@ -3,6 +3,7 @@
 import numpy as np
 from keras import ops
 
+from keras_su.decoding.candidates import check_vocabulary
 from keras_su.errors import KerasSuError
 
 FEW = 8
@@ -31,36 +32,32 @@ class ModelStep:
 
     def __call__(self, hypotheses):
         """Log-probabilities float32 ``(rows, vocab_size)``."""
-        if not hypotheses.generated.shape[1]:
-            log_probs, self._state = self._stepper.begin(self._batch)
-            return ops.convert_to_numpy(log_probs)[self._rows_of_prompts(hypotheses)]
-        state, tokens = self._follow(hypotheses)
-        log_probs, self._state = self._stepper.step(self._batch, state, tokens)
-        return ops.convert_to_numpy(log_probs)[: len(hypotheses)]
+        log_probs = ops.convert_to_numpy(self._stepper.score_all(self._read(hypotheses)))
+        first = not hypotheses.generated.shape[1]
+        return log_probs[self._rows_of_prompts(hypotheses)] if first else log_probs[: len(hypotheses)]
 
     def score_candidates(self, hypotheses, rows, tokens):
         """Scores of the pairs of ``rows`` and ``tokens``, both ``(n,)``, up to a constant for each row."""
+        check_vocabulary(tokens, self._stepper.model.vocab_size)
         counts = np.bincount(rows, minlength=len(hypotheses))
-        most, vocab_size = int(counts.max(initial=1)), self._stepper.model.vocab_size
-        if tokens.max() >= vocab_size:
-            raise KerasSuError(
-                f"A constraint asks for token {int(tokens.max())}, but the vocabulary of the model has {vocab_size}."
-            )
-        compact = hypotheses.generated.shape[1] and most * FEW < vocab_size and self._stepper.model.head.candidates_only
-        if not compact:
+        most = int(counts.max(initial=1))
+        few = most * FEW < self._stepper.model.vocab_size and self._stepper.model.head.candidates_only
+        if not hypotheses.generated.shape[1] or not few:
             return self(hypotheses)[rows, tokens]
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         table = np.zeros((self._rows, 1 << max(most - 1, 7).bit_length()), np.int32)
         table[rows, columns] = tokens
-        state, newest = self._follow(hypotheses)
-        scores, self._state = self._stepper.step_candidates(self._batch, state, newest, table)
+        scores = self._stepper.score_candidates(self._read(hypotheses), table)
         return ops.convert_to_numpy(scores)[rows, columns]
 
     def _rows_of_prompts(self, hypotheses):
         return [self._row_of[prompt] for prompt in hypotheses.prompt_index.tolist()]
 
-    def _follow(self, hypotheses):
-        """The state with the rows of the hypotheses' parents, and their newest tokens."""
+    def _read(self, hypotheses):
+        """Hidden states after the newest tokens, for all rows of the model."""
+        if not hypotheses.generated.shape[1]:
+            hidden, self._state = self._stepper.begin(self._batch)
+            return hidden
         state, self._state = self._state, None
         if state is None:
             raise KerasSuError("The search was interrupted by an error in an earlier step and cannot go on. Start it again.")
@@ -72,4 +69,5 @@ class ModelStep:
         tokens[: len(hypotheses)] = hypotheses.last_tokens
         if first or (parents[: len(hypotheses)] != np.arange(len(hypotheses))).any():
             state = self._stepper.gather(state, parents)
-        return state, tokens
+        hidden, self._state = self._stepper.step(self._batch, state, tokens)
+        return hidden

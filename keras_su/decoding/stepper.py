@@ -53,9 +53,9 @@ class Batch:
 class Stepper:
     """Runs a model for the searches. A program is compiled once for its shapes, which come in few sizes.
 
-    What goes from step to step is the *state*, a dictionary of tensors with a row for each sequence: ``context``; ``slots``, those
-    of the :class:`~keras_su.cache.KVCache`; ``tokens`` and ``segments`` as in :class:`Batch`, generated ids included; ``lengths`` of
-    the prompts; ``count``, the number of generated tokens; ``last``, the newest of each row.
+    What goes from step to step is the *state*, a dictionary of tensors with a row for each sequence: ``context``; ``slots``,
+    those of the :class:`~keras_su.cache.KVCache`; ``tokens`` and ``segments`` as in :class:`Batch`, generated ids included;
+    ``lengths`` of the prompts; ``count``, the number of generated tokens; ``last``, the newest of each row.
 
     Args:
         model: functional ``keras.Model``.
@@ -132,7 +132,7 @@ class Stepper:
             "count": False,
             "slots": [True] * len(state["slots"]),
         }
-        is_batched |= {name: True for name in ("tokens", "segments", "lengths", "last")}
+        is_batched |= dict.fromkeys(("tokens", "segments", "lengths", "last"), True)
         flags = keras.tree.flatten(is_batched)
 
         def gather(state, rows):
@@ -248,7 +248,8 @@ class Stepper:
             room = capacity + 1 - longest
             way_out = f"Pass max_new_tokens={room}." if room > 0 else f"Shorten the prompt to {capacity} tokens or fewer."
             raise KerasSuError(
-                f"A prompt of {longest} tokens and max_new_tokens={max_new_tokens} exceed the {capacity} positions of the model. {way_out}"
+                f"A prompt of {longest} tokens and max_new_tokens={max_new_tokens} exceed the {capacity} positions of the model. "
+                + way_out
             )
 
 

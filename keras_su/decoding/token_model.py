@@ -274,6 +274,6 @@ def _check_causal(layer, node):
 def _refusal(operation, reason):
     return KerasSuError(
         f"{operation.name} ({type(operation).__name__}) {reason}, so the model cannot be decoded step by step. "
-        "Pass cached=False to read the whole text again for each token; or, if its output at a token depends on that token alone, "
-        "set token_wise = True on its class."
+        "Pass cached=False to read the whole text again for each token; or, if its output at a token depends on that token "
+        "alone, set token_wise = True on its class."
     )

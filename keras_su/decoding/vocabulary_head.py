@@ -1,4 +1,4 @@
-"""The head of a language model, cut off so that it is computed where it is needed: for one token, perhaps for a few candidates."""
+"""The head of a language model, cut off so that it is computed where it is needed: for one token, or for a few candidates."""
 
 import keras
 from keras import ops

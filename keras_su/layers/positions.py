@@ -54,7 +54,7 @@ class RotaryPositionEmbedding(Layer):
 
     @property
     def capacity(self):
-        """How many tokens can be read one after the other, ``None`` for any number: a dynamic scaling turns all keys anew beyond."""
+        """How many tokens can be read one by one, ``None`` for any number. Beyond, a dynamic scaling turns all keys anew."""
         dynamic = self.scaling and self.scaling.get("type") == "dynamic"
         return self.scaling["original_max_position_embeddings"] if dynamic else None
 
@@ -76,8 +76,8 @@ class RelativePositionEmbedding(Layer):
         output_dim: key size of the attention heads.
         embeddings_initializer: ``"Sinusoidal"`` for NEZHA, whose table is fixed (set ``trainable=False``).
 
-    Inputs ``[q, v]``, of which only the lengths are used. Returns ``(q length, v length, output_dim)``; with a batch axis in front
-    while decoding, where ``v`` stands for all tokens so far.
+    Inputs ``[q, v]``, of which only the lengths are used. Returns ``(q length, v length, output_dim)``; with a batch axis in
+    front while decoding, where ``v`` stands for all tokens so far.
     """
 
     cache_aware = True
