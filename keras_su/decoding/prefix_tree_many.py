@@ -14,19 +14,18 @@ def next_states(parts, states, tokens):
     tail = tail[parts.tail_token[~states[tail]] == tokens[tail]]
     after[tail] = states[tail] - 1
     inner = np.flatnonzero(valid & (states >= 0))
-    wanted = tokens[inner]
     low, sizes = parts.edges(states[inner])
-    stop = low + sizes
-    high = stop.copy()
-    searching = np.flatnonzero(sizes)
-    while len(searching):  # a binary search in every node, side by side
-        middle = (low[searching] + high[searching]) // 2
-        smaller = parts.edge_token[middle] < wanted[searching]
-        low[searching[smaller]] = middle[smaller] + 1
-        high[searching[~smaller]] = middle[~smaller]
-        searching = searching[low[searching] < high[searching]]
-    found = np.flatnonzero(low < stop)
-    found = found[parts.edge_token[low[found]] == wanted[found]]
+    if not sizes.all():
+        some = np.flatnonzero(sizes)
+        inner, low, sizes = inner[some], low[some], sizes[some]
+    wanted = tokens[inner]
+    # A binary search in every node, side by side: the last edge whose token is not larger is among ``sizes`` edges from ``low``.
+    for _ in range(int(sizes.max(initial=0)).bit_length()):
+        half = sizes >> 1
+        middle = low + half
+        low = np.where(parts.edge_token[middle] <= wanted, middle, low)
+        sizes -= half
+    found = np.flatnonzero(parts.edge_token[low] == wanted)
     after[inner[found]] = parts.states_at(low[found])
     return after
 
