@@ -35,7 +35,7 @@ def saved(items, folder, **arguments):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("memory", [20_000, 60_000, 400_000])
+@pytest.mark.parametrize("memory", [40_000, 400_000])
 def test_memory_and_workers_do_not_change_the_files(tmp_path, memory, workers):
     items = random_items(memory)
     expected = saved(items, tmp_path / "whole")

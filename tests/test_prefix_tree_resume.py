@@ -1,5 +1,6 @@
 """PrefixTree that is killed while it is built: the next build goes on, and gives the same files as one that was left in peace."""
 
+import inspect
 import os
 import random
 import shutil
@@ -67,10 +68,9 @@ def written(monkeypatch):
 
 # One process imports the library and then forks builds that are killed, each at another moment or after another time.
 KILLED = """
-import os, signal, sys, time
+import os, random, signal, sys, time
 from keras_su.decoding import prefix_tree_build, prefix_tree_resume, prefix_tree_runs
 from keras_su.decoding.prefix_tree import PrefixTree
-from test_prefix_tree_resume import MEMORY, random_items
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -115,9 +115,11 @@ for moment in moment.split(","):
 
 def kill(moments, folder, workers):
     """``KILLED`` in a process of its own; the signal that ended each build, 0 for none."""
-    folders = [str(Path(__file__).parent), *sys.path]
-    command = [sys.executable, "-c", KILLED, ",".join(moments), str(folder), str(workers)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)}, stdout=subprocess.PIPE, check=True)
+    script = f"MEMORY = {MEMORY}\n{inspect.getsource(random_items)}\n{KILLED}"
+    command = [sys.executable, "-c", script, ",".join(moments), str(folder), str(workers)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stdout=subprocess.PIPE, check=True
+    )
     return [int(line.split()[1]) for line in done.stdout.decode().splitlines()]
 
 
