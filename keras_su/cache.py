@@ -32,7 +32,8 @@ class KVCache:
         lengths: int32 ``(rows,)``, real lengths of the prompts.
         offset: slot of the first new token: 0 for the prompt, later an int32 scalar tensor.
         slots: tensors of the previous call, ``None`` for the prompt. Each call leaves its own in ``slots``.
-        write: function ``(slots, new, offset) -> slots`` that puts ``new`` at ``offset`` of axis 1; backends may do it in place.
+        write: function ``(slots, new, offset, axis) -> slots`` that puts ``new`` at ``offset`` of an axis; backends may do it in
+            place.
     """
 
     def __init__(self, size, prompt, lengths, offset=0, slots=None, write=None):
@@ -58,18 +59,18 @@ class KVCache:
 
     # ---- what layers ask for
 
-    def extend(self, new):
-        """All slots of a tensor ``(rows, T, ...)`` of which ``new`` are the newest; later ones are zeros.
+    def extend(self, new, axis=1):
+        """All slots of a tensor whose axis ``axis`` are the tokens, ``new`` being the newest; later ones are zeros.
 
         Calls are told apart by their order, which is the same each time a model runs: a layer that twelve blocks share has
         twelve memories.
         """
         if self._earlier is None:
-            length = new.shape[1]
-            rest = ops.zeros((*ops.shape(new)[:1], self.size - length, *new.shape[2:]), dtype=new.dtype)
-            slots = ops.concatenate([new, rest], axis=1)
+            shape = list(ops.shape(new))
+            shape[axis] = self.size - new.shape[axis]
+            slots = ops.concatenate([new, ops.zeros(shape, dtype=new.dtype)], axis=axis)
         else:
-            slots = self._write(next(self._earlier), new, self.offset)
+            slots = self._write(next(self._earlier), new, self.offset, axis)
         self.slots.append(slots)
         return slots
 
@@ -85,6 +86,10 @@ class KVCache:
         made = make() if self._earlier is None else tuple(next(self._earlier) for _ in range(2))
         self.slots.extend(made)
         return made
+
+    def extend_heads(self, new):
+        """``extend`` for ``(rows, T, heads, width)``, kept head by head: products with one query read it in one stretch."""
+        return ops.transpose(self.extend(ops.transpose(new, (0, 2, 1, 3)), axis=2), (0, 2, 1, 3))
 
     def is_context(self, layer, index):
         """Whether input ``index`` of ``layer`` is given once and for all: states of an encoder, not of the tokens."""
@@ -147,5 +152,5 @@ def with_first(valid):
     return ops.logical_or(valid, ops.equal(cache.positions(valid.shape[1]), 0))
 
 
-def _write(slots, new, offset):
-    return ops.slice_update(slots, (0, offset, *[0] * (len(slots.shape) - 2)), new)
+def _write(slots, new, offset, axis):
+    return ops.slice_update(slots, [offset if number == axis else 0 for number in range(len(slots.shape))], new)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_su.decoding import LiteralStart, LookAhead, PrefixConstraint, PrefixTree, beam_search
+from keras_su.decoding import Hypotheses, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, beam_search
+from keras_su.decoding.beam import _best_continuations
 from keras_su.errors import KerasSuError
 
 VOCABULARY = 5
@@ -136,6 +137,27 @@ def test_carried_values_follow_their_hypotheses():
         return log_probs
 
     assert beam_search(scorer(5), [[1], [2]], beam=4, max_new_tokens=5, end_ids=0, min_ends=2, processors=[check])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from([3, 127, 128, 300, 1000]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_best_of_large_vocabularies(seed, beam, vocabulary, ties):
+    """Looking at blocks of columns first finds the same pairs, in the same order, as sorting everything."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(size=(6, vocabulary)).astype(np.float32)
+    scores = np.round(scores) if ties else scores
+    scores[generator.random(scores.shape) < 0.3] = -np.inf
+    scores[2], scores[1, 1:] = -np.inf, -np.inf
+    index = np.array([0, 0, 0, 1, 1, 4])
+    alive = Hypotheses([[]] * 5, index, np.zeros((6, 1), int), generator.normal(size=6), np.zeros(6, int), np.arange(6), {})
+    found = list(zip(*_best_continuations(scores, alive, beam, 1, 0.0)))
+    expected = []
+    for prompt in (0, 1, 4):
+        pairs = [(row, token) for row in np.flatnonzero(index == prompt) for token in range(vocabulary)]
+        pairs = [pair for pair in pairs if scores[pair] > -np.inf]
+        pairs.sort(key=lambda pair: -(alive.scores[pair[0]] + np.float64(scores[pair])))
+        expected += [(row, token, alive.scores[row] + np.float64(scores[row, token])) for row, token in pairs[:beam]]
+    assert [(int(row), int(token), total) for row, token, total in found] == [(int(r), t, total) for r, t, total in expected]
 
 
 KEYS = st.lists(st.lists(st.integers(1, 4), max_size=4).map(tuple), min_size=1, max_size=12, unique=True)

@@ -247,6 +247,8 @@ def _best_continuations(scores, hypotheses, width, groups, diversity):
 
     Equal scores are taken in order of row and token, so that a prompt has the same result in any batch.
     """
+    if groups == 1 and not isinstance(scores, Candidates):
+        scores = _promising(scores, hypotheses, width)
     block = hypotheses.prompt_index * groups + hypotheses.group
     bounds = np.flatnonzero(np.diff(block, prepend=-1, append=-1))
     chosen, taken, prompt = [], [], None
@@ -281,6 +283,36 @@ def _pairs(scores, first, last):
     flat = scores[first:last].ravel()
     possible = np.flatnonzero(flat > -np.inf)
     return possible // scores.shape[1] + first, possible % scores.shape[1], flat[possible].astype(np.float64)
+
+
+def _promising(scores, hypotheses, width):
+    """The pairs of a dense array that can be among the ``width`` best of their prompt, as `Candidates`, and some more.
+
+    The array is looked at once, for the largest score of each block of columns. The ``width``-th largest of these sums is a bound
+    that the ``width``-th best pair reaches: only blocks that reach it hold pairs worth a look.
+    """
+    rows, size = scores.shape
+    blocks = -(-size // BLOCK)
+    whole = size // BLOCK
+    largest = np.full((rows, blocks), -np.inf)
+    largest[:, :whole] = scores[:, : whole * BLOCK].reshape(rows, whole, BLOCK).max(axis=2)
+    if whole < blocks:
+        largest[:, whole] = scores[:, whole * BLOCK :].max(axis=1)
+    sums = largest + hypotheses.scores[:, None]
+    bound = np.empty(rows)
+    bounds = np.flatnonzero(np.diff(hypotheses.prompt_index, prepend=-1, append=-1))
+    for first, last in zip(bounds, bounds[1:]):
+        part = sums[first:last].ravel()
+        bound[first:last] = -np.inf if len(part) < width else np.partition(part, -width)[-width]
+    chosen_rows, chosen_blocks = np.nonzero((sums >= bound[:, None]) & (sums > -np.inf))
+    columns = chosen_blocks[:, None] * BLOCK + np.arange(BLOCK)
+    values = scores[chosen_rows[:, None], np.minimum(columns, size - 1)].astype(np.float64)
+    good = (columns < size) & (values > -np.inf) & (values + hypotheses.scores[chosen_rows, None] >= bound[chosen_rows, None])
+    at, _ = np.nonzero(good)
+    return Candidates(chosen_rows[at], columns[good], values[good], rows)
+
+
+BLOCK = 128
 
 
 def _check_every_prompt_goes_on(alive, reached, finished):

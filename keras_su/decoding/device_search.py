@@ -22,11 +22,11 @@ class DeviceSearch:
         """What distinguishes the program of this search from others."""
         return (type(self.search), *(_key(processor) for processor in self.processors))
 
-    def start(self, log_probs, state, end_ids, min_ends, steps, uniforms):
+    def start(self, logits, state, end_ids, min_ends, steps, uniforms):
         """First token.
 
         Args:
-            log_probs: ``(rows, vocab_size)``.
+            logits: ``(rows, vocab_size)``, log-probabilities up to a constant of each row.
             state: see :class:`~keras_su.decoding.stepper.Stepper`.
             end_ids: int32 ``(n,)``.
             min_ends, steps: int32 scalars: end ids of a text, and most tokens.
@@ -45,18 +45,21 @@ class DeviceSearch:
             "steps": steps,
             "uniforms": uniforms,
         }
-        return self.advance(log_probs, state)
+        return self.advance(logits, state)
 
-    def advance(self, log_probs, state):
-        """Choose the next token of each row from ``log_probs`` ``(rows, vocab_size)``."""
+    def advance(self, logits, state):
+        """Choose the next token of each row from ``logits`` ``(rows, vocab_size)``."""
         history = History(state["tokens"], state["lengths"] + state["count"], state["count"], state["ends"])
+        # Without processors, nothing but the score needs the logits normalised.
+        scores = ops.log_softmax(logits, axis=-1) if self.processors else logits
         for processor in self.processors:
-            log_probs = processor.apply(log_probs, history)
-        best = ops.max(log_probs, axis=-1)
-        possible = best > -1e30  # neither minus infinity nor NaN
+            scores = processor.apply(scores, history)
+        possible = ops.max(scores, axis=-1) > -1e30  # neither minus infinity nor NaN
         uniform = ops.squeeze(ops.take(state["uniforms"], ops.reshape(state["count"], (1,)), axis=1), 1)
-        tokens = ops.cast(self.search.choose(log_probs, uniform), "int32")
-        chosen = ops.squeeze(ops.take_along_axis(log_probs, ops.expand_dims(tokens, 1), axis=1), 1)
+        tokens = ops.cast(self.search.choose(scores, uniform), "int32")
+        chosen = ops.squeeze(ops.take_along_axis(scores, ops.expand_dims(tokens, 1), axis=1), 1)
+        if not self.processors:
+            chosen = chosen - ops.logsumexp(logits, axis=-1)
         writes = ops.logical_and(possible, ops.logical_not(state["done"]))
         tokens = ops.where(writes, tokens, state["last"])
         is_end = ops.any(ops.equal(ops.expand_dims(tokens, 1), ops.expand_dims(state["end_ids"], 0)), axis=1)

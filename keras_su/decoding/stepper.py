@@ -85,6 +85,7 @@ class Stepper:
             segments: list of int arrays like ``prompts``; default zeros.
             context: ``{name: array}`` for the inputs of the model that do not grow with the text.
         """
+        self._compiler.read_weights()
         lengths = np.array([len(prompt) for prompt in prompts], np.int32)
         prompt = _padded(int(lengths.max()))
         size = -(-(prompt + max_new_tokens) // SIZES) * SIZES
@@ -148,7 +149,7 @@ class Stepper:
         Args:
             batch: the prompts.
             key: hashable, what ``start`` and ``advance`` do.
-            start: ``(log_probs, state, *arguments)`` to a state with ``going``; ``advance``: ``(log_probs, state)`` to the next.
+            start: ``(logits, state, *arguments)`` to a state with ``going``; ``advance``: ``(logits, state)`` to the next.
             arguments: further arrays.
 
         Returns:
@@ -175,11 +176,11 @@ class Stepper:
     def _parts(self, batch, start, advance):
         def begin(context, tokens, segments, lengths, *arguments):
             hidden, state = self.read_prompt(batch.size, batch.prompt, context, tokens, segments, lengths)
-            return start(self.log_probs(hidden), state, *arguments)
+            return start(self.model.head.logits(hidden), state, *arguments)
 
         def go_on(state):
             hidden, state = self.read_token(batch.size, batch.prompt, state)
-            return advance(self.log_probs(hidden), state)
+            return advance(self.model.head.logits(hidden), state)
 
         return begin, go_on
 

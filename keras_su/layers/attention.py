@@ -195,7 +195,7 @@ class MultiHeadAttention(Layer):
         elif p_bias == "typical_relative":
             relative = position
         if decodes:
-            key, value = cache.extend(key), cache.extend(value)
+            key, value = cache.extend_heads(key), cache.extend_heads(value)
 
         result = attend(
             query,
