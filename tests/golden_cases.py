@@ -13,6 +13,7 @@ import keras_su.layers
 import keras_su.tokenizers
 from keras_su.decoding import generate
 from keras_su.models import build_transformer_model, list_models
+from keras_su.snippets import AutoRegressiveDecoder
 
 HERE = Path(__file__).parent / "golden"
 FUNCTIONS = ("activations", "apply_rotary_position_embeddings", "sequence_masking", "sinusoidal_embeddings")
@@ -42,7 +43,7 @@ def supported(case):
         return all(run["builder"].get("model", "bert") in list_models() for run in case["runs"])
     if case["kind"] == "layer":
         return case["layer"] in FUNCTIONS or hasattr(keras_su.layers, case["layer"])
-    return case["kind"] in TOKENIZERS
+    return case["kind"] in (*TOKENIZERS, "beam_search")
 
 
 class Case:
@@ -188,6 +189,24 @@ class Case:
             check("float_mask", masking(t["x"], keras.ops.cast(t["mask"], "float32"), 5.0))
             check("last_axis", masking(t["x4"], t["mask"], -np.inf, -1))
             check("two_axes_tril", masking(t["x4"], t["mask"], -np.inf, [2, 3], t["tril"]))
+
+    # ---- decoding
+
+    def check_beam_search(self):
+        tables = self.input("table"), self.input("table2")
+
+        class Decoder(AutoRegressiveDecoder):
+            @AutoRegressiveDecoder.wraps(default_rtype="probas")
+            def predict(self, inputs, output_ids, states):
+                prompt, length = inputs[0][:, -1], output_ids.shape[1]
+                last = [output_ids[:, -back] if length >= back else prompt for back in (1, 2)]
+                weights = np.exp(tables[0][last[0]] + tables[1][last[1]])
+                return weights / weights.sum(axis=-1, keepdims=True)
+
+        for run in self.data["runs"]:
+            decoder = Decoder(*(run[name] for name in ("start_id", "end_id", "maxlen", "minlen")))
+            options = {name: run[name] for name in ("topk", "temperature", "min_ends")}
+            assert decoder.beam_search([run["prompt"]], **options).tolist() == run["output_ids"], run
 
     # ---- tokenizers
 

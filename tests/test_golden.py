@@ -25,6 +25,11 @@ def test_tokenizer(folder):
     Case(folder).check_tokenizer()
 
 
+@pytest.mark.parametrize("folder", find_cases("beam_search"), ids=by_name)
+def test_beam_search(folder):
+    Case(folder).check_beam_search()
+
+
 def test_every_committed_case_is_run():
     cases = [json.loads(path.read_text(encoding="utf-8")) for path in HERE.rglob("case.json")]
     assert len(cases) >= 70
