@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_su.decoding import Hypotheses, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, beam_search
-from keras_su.decoding.beam import _best_continuations
+from keras_su.decoding.beam import best_continuations
 from keras_su.errors import KerasSuError
 
 VOCABULARY = 5
@@ -150,7 +150,7 @@ def test_the_best_of_large_vocabularies(seed, beam, vocabulary, ties):
     scores[2], scores[1, 1:] = -np.inf, -np.inf
     index = np.array([0, 0, 0, 1, 1, 4])
     alive = Hypotheses([[]] * 5, index, np.zeros((6, 1), int), generator.normal(size=6), np.zeros(6, int), np.arange(6), {})
-    found = list(zip(*_best_continuations(scores, alive, beam, 1, 0.0)))
+    found = list(zip(*best_continuations(scores, alive, beam, 1, 0.0)))
     expected = []
     for prompt in (0, 1, 4):
         pairs = [(row, token) for row in np.flatnonzero(index == prompt) for token in range(vocabulary)]

@@ -14,7 +14,8 @@ import keras_su
 ROOT = Path(keras_su.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
 KNOWS_BACKENDS = {"keras_su.decoding.compiling"}
-LAZY = {"jieba", "llguidance", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
+LAZY = {"jieba", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
+LAZY |= {"llguidance"}
 
 # Each part of the package, and the parts it may import. Reading downwards, every part imports only what stands above it.
 MAY_IMPORT = {

@@ -1,6 +1,7 @@
 """Decoding: writing texts with language models, searches, and the constraints on them."""
 
 from keras_su.decoding.allowed_tokens import AllowedTokens
+from keras_su.decoding.auto_regressive import AutoRegressiveDecoder
 from keras_su.decoding.beam import Hypotheses, Hypothesis, beam_search
 from keras_su.decoding.candidates import Candidates, Constraint
 from keras_su.decoding.constraints import LiteralStart, LookAhead, PrefixConstraint
@@ -15,6 +16,7 @@ from keras_su.decoding.truncation import MinP, Temperature, TopK, TopP, Typical
 
 __all__ = [
     "AllowedTokens",
+    "AutoRegressiveDecoder",
     "BadWords",
     "Beam",
     "Candidates",

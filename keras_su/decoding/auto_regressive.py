@@ -4,19 +4,17 @@ import functools
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_su.decoding.beam import Hypotheses, _best_continuations, next_scores, no_token_left
+from keras_su.decoding.beam import Hypotheses, best_continuations, next_scores, no_token_left
 from keras_su.decoding.candidates import Candidates
 from keras_su.decoding.model_step import ModelStep
-from keras_su.decoding.processors import positive_integer, positive_number
+from keras_su.decoding.predict_step import PredictStep, check_rtype, checked_pair, converted, logarithms
+from keras_su.decoding.processors import positive_integer
 from keras_su.decoding.prompts import Prompts
 from keras_su.decoding.search import Sample
 from keras_su.decoding.stepper import stepper_for
 from keras_su.decoding.truncation import sampling_processors
 from keras_su.errors import bad_value
-
-RTYPES = ("probas", "logits")
 
 
 class AutoRegressiveDecoder:
@@ -108,15 +106,17 @@ class AutoRegressiveDecoder:
                 dictionaries of arrays, those with a first axis as long as ``output_ids`` follow their rows: they are repeated,
                 reordered and dropped with them. Everything else comes back as it was returned.
         """
-        _check_rtype("default_rtype", default_rtype)
+        check_rtype("default_rtype", default_rtype)
 
         def decorate(predict):
             @functools.wraps(predict)
             def wrapped(self, inputs, output_ids, states, temperature=1, rtype=default_rtype):
-                _check_rtype("rtype", rtype)
+                check_rtype("rtype", rtype)
                 result = predict(self, inputs, output_ids, states)
-                result, states = _pair(result, "a pair (result, states), for use_states=True") if use_states else (result, None)
-                return _converted(result, default_rtype, rtype, temperature), states
+                result, states = (
+                    checked_pair(result, "a pair, for use_states=True") if use_states else (result, None)
+                )
+                return converted(result, default_rtype, rtype, temperature), states
 
             return wrapped
 
@@ -180,7 +180,7 @@ class AutoRegressiveDecoder:
         alive = self._start(min_ends)
         for number in range(self.maxlen):
             scores = next_scores(step, alive, processors)
-            rows, tokens, totals = _best_continuations(scores, alive, width, 1, 0.0)
+            rows, tokens, totals = best_continuations(scores, alive, width, 1, 0.0)
             if not len(rows):
                 raise no_token_left(0, number)
             alive, ended, outputs = self._extended(alive, rows, tokens, totals, min_ends)
@@ -247,11 +247,11 @@ class AutoRegressiveDecoder:
     def _step(self, inputs, states, temperature, rtype, width):
         """Function from `Hypotheses` to log-probabilities: of ``predict``, asked for ``rtype``, or of ``cached_model``."""
         if self.cached_model is None:
-            return _PredictStep(self.predict, inputs, states, temperature, rtype)
+            return PredictStep(self.predict, inputs, states, temperature, rtype)
         if states is not None:
             raise bad_value("states", states, "None, for cached_model keeps its own")
         step = self._cached_step(inputs, width)
-        return lambda hypotheses: _logarithms(_converted(step(hypotheses), "logits", rtype, temperature), rtype)
+        return lambda hypotheses: logarithms(converted(step(hypotheses), "logits", rtype, temperature), rtype)
 
     def _cached_step(self, inputs, width):
         model = getattr(self.cached_model, "model", self.cached_model)
@@ -271,79 +271,3 @@ class AutoRegressiveDecoder:
             raise bad_value("maxlen", self.maxlen, f"at most {room}, what the prompt leaves of the model's positions")
         ids, segments, context = prompts.rows([0])
         return ModelStep(stepper, stepper.batch(ids, self.maxlen, segments, context), width)
-
-
-class _PredictStep:
-    """``predict`` as the step function of a search."""
-
-    def __init__(self, predict, inputs, states, temperature, rtype):
-        self._predict, self._states, self._arguments = predict, states, (temperature, rtype)
-        self._inputs = [np.array([ops.convert_to_numpy(each) if ops.is_tensor(each) else each]) for each in inputs]
-        self._rows = None
-
-    def __call__(self, hypotheses):
-        """Log-probabilities ``(rows, vocab_size)``."""
-        inputs = [np.repeat(each, len(hypotheses), axis=0) for each in self._inputs]
-        if self._rows is not None:
-            self._states = _follow(self._states, self._rows, hypotheses.parents)
-        result = self._predict(inputs, np.stack(list(hypotheses)), self._states, *self._arguments)
-        expected = "a pair (result, states); is it below @AutoRegressiveDecoder.wraps(...)?"
-        result, self._states = _pair(result, expected)
-        self._rows = len(hypotheses)
-        return _logarithms(_array(result), self._arguments[1])
-
-
-def _follow(states, count, rows):
-    """The states of ``rows``, where arrays have as many as ``count``."""
-
-    def follow(state):
-        if not (hasattr(state, "shape") and len(state.shape) and state.shape[0] == count):
-            return state
-        return ops.take(state, rows, axis=0) if ops.is_tensor(state) else state[rows]
-
-    return keras.tree.map_structure(follow, states)
-
-
-def _converted(result, kind, rtype, temperature):
-    """Probabilities or logits, ``kind``, as what is asked for, ``rtype``, at a temperature; ``(rows, vocab_size)``."""
-    scores, temperature = _array(result), positive_number("temperature", temperature)
-    largest = scores.max(axis=-1, keepdims=True)
-    if kind == "logits":
-        probas = _normalized(np.exp((scores - np.where(largest == -np.inf, 0, largest)) / temperature))
-    elif temperature != 1:
-        probas = _normalized((scores / np.where(largest > 0, largest, 1)) ** (1 / temperature))
-    else:
-        probas = scores
-    if rtype == "probas":
-        return probas
-    return np.where(probas.any(axis=-1, keepdims=True), np.log(probas + 1e-12), -np.inf)
-
-
-def _normalized(weights):
-    """Rows that sum to one; rows of zeros stay so."""
-    sums = weights.sum(axis=-1, keepdims=True)
-    return weights / np.where(sums == 0, 1, sums)
-
-
-def _logarithms(scores, rtype):
-    """Logarithms of what ``rtype`` calls probabilities; ``"logits"`` are some."""
-    if rtype == "logits":
-        return scores
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(scores, dtype=np.float64)
-
-
-def _array(result):
-    array = result if isinstance(result, np.ndarray) else ops.convert_to_numpy(result)
-    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-
-
-def _pair(result, expected):
-    if not isinstance(result, (tuple, list)) or len(result) != 2:
-        raise bad_value("predict returned", type(result).__name__, expected)
-    return result
-
-
-def _check_rtype(name, value):
-    if value not in RTYPES:
-        raise bad_value(name, value, " or ".join(map(repr, RTYPES)))

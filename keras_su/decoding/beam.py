@@ -161,7 +161,7 @@ def beam_search(
         if not len(alive):
             break
         scores = next_scores(step, alive, processors)
-        rows, tokens, totals = _best_continuations(scores, alive, width, groups, diversity)
+        rows, tokens, totals = best_continuations(scores, alive, width, groups, diversity)
         _check_every_prompt_goes_on(alive, alive.prompt_index[rows], finished)
         ends = alive.ends[rows] + np.isin(tokens, end_ids)
         following = alive.extend(rows, tokens, totals, ends)
@@ -242,7 +242,7 @@ def _checked(log_probs, hypotheses):
     return log_probs
 
 
-def _best_continuations(scores, hypotheses, width, groups, diversity):
+def best_continuations(scores, hypotheses, width, groups, diversity):
     """Of every prompt and group the ``width`` best pairs of row and token, best first, without those of probability zero.
 
     Equal scores are taken in order of row and token, so that a prompt has the same result in any batch.

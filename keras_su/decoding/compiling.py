@@ -5,6 +5,7 @@ run eagerly, a step spends most of its time in Keras' layer calls (measured: 45 
 """
 
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ class Compiler:
     """Compiles functions of tensors that run a model.
 
     Arguments and results are nested lists and dictionaries of tensors. A program is made for the shapes of its first call and
-    used for those only. Weights are inputs of the program, so training or loading goes on as if there were no program.
+    used for those only. Its first argument are the ``weights()`` of the moment, so training or loading goes on as if there were
+    no program.
 
     Args:
         model: whose variables the functions read.
@@ -24,14 +26,13 @@ class Compiler:
     def __init__(self, model):
         self._variables = model.variables
         self._turned = {}
-        self._values = []
 
-    def read_weights(self):
-        """Take the weights as they are now for all that follows; Keras takes about a millisecond to hand out a hundred."""
-        self._values = [variable.value for variable in self._variables]
+    def weights(self):
+        """The weights as they are now. Take them once for many calls: Keras needs about a millisecond to hand out a hundred."""
+        return [variable.value for variable in self._variables]
 
     def program(self, function, consumes=(), turned=()):
-        """``function``, compiled at its first call.
+        """``function``, compiled at its first call, as a function of the weights and of its own arguments.
 
         Args:
             function: of positional arguments.
@@ -51,24 +52,23 @@ class Compiler:
             return self._jax(whole, (), {id(v) for v in turned}, inner=advance)
         begin, go_on = self.program(start), self.program(advance, consumes=(0,), turned=turned)
 
-        def run(*arguments):
-            state = begin(*arguments)
+        def run(weights, *arguments):
+            state = begin(weights, *arguments)
             while bool(state["going"]):
-                state = go_on(state)
+                state = go_on(weights, state)
             return state
 
         return run
 
-    def _weights(self, turned, turn, version):
-        """Values of all variables, those in ``turned`` as copies that are kept until the variable changes."""
-        values = []
-        for variable, value in zip(self._variables, self._values):
+    def _with_copies(self, weights, turned, turn, version):
+        """``weights``, where those of ``turned`` are replaced by copies that are kept until the variable changes."""
+        values = list(weights)
+        for number, variable in enumerate(self._variables if turned else ()):
             if id(variable) in turned:
-                known = self._turned.get(id(variable))
-                if known is None or known[0] is not value or known[1] != version(value):
-                    known = self._turned[id(variable)] = (value, version(value), turn(value))
-                value = known[2]
-            values.append(value)
+                value, known = weights[number], self._turned.get(id(variable))
+                if known is None or known[0]() is not value or known[1] != version(value):
+                    known = self._turned[id(variable)] = (weakref.ref(value), version(value), turn(value))
+                values[number] = known[2]
         return values
 
     def _jax(self, function, consumes, turned, inner=None):
@@ -90,22 +90,21 @@ class Compiler:
                 return scoped(function, copies)(*arguments)
             return scoped(function, weights)(scoped(inner, copies), *arguments)
 
-        program = jax.jit(run, donate_argnums=[number + 2 for number in consumes])
-        weights = lambda which: self._weights(which, turn=jax.jit(lambda x: x.T), version=id)  # noqa: E731
-        return lambda *arguments: program(weights(()), weights(turned), *arguments)
+        program, turn = jax.jit(run, donate_argnums=[number + 2 for number in consumes]), jax.jit(lambda x: x.T)
+        return lambda weights, *arguments: program(weights, self._with_copies(weights, turned, turn, id), *arguments)
 
     def _tensorflow(self, function, consumes, turned):
         import tensorflow as tf
 
         program = tf.function(function, jit_compile=True, autograph=False)
-        return lambda *arguments: program(*keras.tree.map_structure(tf.convert_to_tensor, arguments))
+        return lambda weights, *arguments: program(*keras.tree.map_structure(tf.convert_to_tensor, arguments))
 
     def _torch(self, function, consumes, turned):
         import torch
 
         variables, traced, structure, template = self._variables, None, None, None
         turn = lambda value: value.detach().t().contiguous().t()  # noqa: E731
-        weights_now = lambda: self._weights(turned, turn, version=lambda value: value._version)  # noqa: E731
+        version = lambda value: value._version  # noqa: E731
 
         def run(*flat):
             nonlocal structure
@@ -115,19 +114,20 @@ class Compiler:
             structure = keras.tree.map_structure(lambda _: 0, result)
             return tuple(keras.tree.flatten(result))
 
-        def call(*arguments):
+        def call(weights, *arguments):
             nonlocal traced, template
             with torch.inference_mode():
+                weights = self._with_copies(weights, turned, turn, version)
                 arguments = keras.tree.map_structure(ops.convert_to_tensor, arguments)
-                flat = [*weights_now(), *keras.tree.flatten(arguments)]
+                flat = keras.tree.flatten(arguments)
                 if traced is None:
                     template = keras.tree.map_structure(lambda _: 0, arguments)
                     with warnings.catch_warnings():
                         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes are constants here, on purpose
                         warnings.simplefilter("ignore", DeprecationWarning)
                         examples = [x.clone() for x in flat]  # tracing runs the function, which writes in place
-                        traced = torch.jit.trace(run, tuple(examples), check_trace=False)
-                return keras.tree.pack_sequence_as(structure, list(traced(*flat)))
+                        traced = torch.jit.trace(run, (*weights, *examples), check_trace=False)
+                return keras.tree.pack_sequence_as(structure, list(traced(*weights, *flat)))
 
         return call
 

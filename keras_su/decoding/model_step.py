@@ -32,7 +32,7 @@ class ModelStep:
 
     def __call__(self, hypotheses):
         """Log-probabilities float32 ``(rows, vocab_size)``."""
-        log_probs = ops.convert_to_numpy(self._stepper.score_all(self._read(hypotheses)))
+        log_probs = ops.convert_to_numpy(self._stepper.score_all(self._batch, self._read(hypotheses)))
         first = not hypotheses.generated.shape[1]
         return log_probs[self._rows_of_prompts(hypotheses)] if first else log_probs[: len(hypotheses)]
 
@@ -47,7 +47,7 @@ class ModelStep:
         columns = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         table = np.zeros((self._rows, 1 << max(most - 1, 7).bit_length()), np.int32)
         table[rows, columns] = tokens
-        scores = self._stepper.score_candidates(self._read(hypotheses), table)
+        scores = self._stepper.score_candidates(self._batch, self._read(hypotheses), table)
         return ops.convert_to_numpy(scores)[rows, columns]
 
     def _rows_of_prompts(self, hypotheses):
@@ -68,6 +68,6 @@ class ModelStep:
         tokens = np.zeros(self._rows, np.int32)
         tokens[: len(hypotheses)] = hypotheses.last_tokens
         if first or (parents[: len(hypotheses)] != np.arange(len(hypotheses))).any():
-            state = self._stepper.gather(state, parents)
+            state = self._stepper.gather(self._batch, state, parents)
         hidden, self._state = self._stepper.step(self._batch, state, tokens)
         return hidden

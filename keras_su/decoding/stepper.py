@@ -23,12 +23,14 @@ class Batch:
     """Prompts as arrays, one a row.
 
     Attributes:
+        weights: of the model, when the prompts were given.
         tokens, segments: int32 ``(rows, size)``, left aligned, zeros behind.
         lengths: int32 ``(rows,)``.
         context: tensors that do not depend on the tokens.
         prompt: length that the prompts are padded to.
     """
 
+    weights: list
     tokens: np.ndarray
     segments: np.ndarray
     lengths: np.ndarray
@@ -85,7 +87,6 @@ class Stepper:
             segments: list of int arrays like ``prompts``; default zeros.
             context: ``{name: array}`` for the inputs of the model that do not grow with the text.
         """
-        self._compiler.read_weights()
         lengths = np.array([len(prompt) for prompt in prompts], np.int32)
         prompt = _padded(int(lengths.max()))
         size = -(-(prompt + max_new_tokens) // SIZES) * SIZES
@@ -94,37 +95,38 @@ class Stepper:
             tokens[row, : len(ids)] = ids
             if segments is not None:
                 segment_ids[row, : len(ids)] = segments[row]
+        weights = self._compiler.weights()
         inputs = keras.tree.map_structure(ops.convert_to_tensor, context or {})
         values = []
         if self.model.context:
             read = self._program(("context", _shapes(inputs)), lambda: self._compiler.program(self.model.read_context))
-            values = list(read(inputs))
-        return Batch(tokens, segment_ids, lengths, values, prompt)
+            values = list(read(weights, inputs))
+        return Batch(weights, tokens, segment_ids, lengths, values, prompt)
 
     def begin(self, batch):
         """Read the prompts: hidden states ``(rows, width)`` of their last tokens, and the state."""
         begin = partial(self.read_prompt, batch.size, batch.prompt)
         key = ("begin", batch.prompt, _shapes(batch.arrays()))
-        return self._program(key, lambda: self._compiler.program(begin))(*batch.arrays())
+        return self._program(key, lambda: self._compiler.program(begin))(batch.weights, *batch.arrays())
 
     def step(self, batch, state, tokens):
         """One more token for each row, ``tokens`` int32 ``(rows,)``: its hidden states, and the state."""
         step = lambda state, tokens: self.read_token(batch.size, batch.prompt, append(state, tokens))  # noqa: E731
         key = ("step", batch.prompt, batch.size, _shapes(state["tokens"]), _shapes(state["context"]))
         make = lambda: self._compiler.program(step, consumes=(0,), turned=self._turned(len(tokens), head=False))  # noqa: E731
-        return self._program(key, make)(state, tokens)
+        return self._program(key, make)(batch.weights, state, tokens)
 
-    def score_all(self, hidden):
+    def score_all(self, batch, hidden):
         """Log-probabilities float32 ``(rows, vocab_size)`` of the next tokens. The head is a small program of its own."""
         make = lambda: self._compiler.program(self.log_probs, turned=self._turned(0, head=True))  # noqa: E731
-        return self._program(("all", _shapes(hidden)), make)(hidden)
+        return self._program(("all", _shapes(hidden)), make)(batch.weights, hidden)
 
-    def score_candidates(self, hidden, candidates):
+    def score_candidates(self, batch, hidden, candidates):
         """Logits of the ``candidates`` int32 ``(rows, n)`` only, up to a constant of each row."""
         make = lambda: self._compiler.program(self.model.head.candidate_logits)  # noqa: E731
-        return self._program(("candidates", _shapes(hidden), candidates.shape), make)(hidden, candidates)
+        return self._program(("candidates", _shapes(hidden), candidates.shape), make)(batch.weights, hidden, candidates)
 
-    def gather(self, state, rows):
+    def gather(self, batch, state, rows):
         """The state of other rows, ``rows`` int32: beams that continue, split, or end."""
         batched = iter(self.model.context_has_batch())
         is_batched = {
@@ -141,7 +143,7 @@ class Stepper:
             return keras.tree.pack_sequence_as(state, flat)
 
         key = ("gather", _shapes(state), rows.shape)
-        return self._program(key, lambda: self._compiler.program(gather))(state, rows)
+        return self._program(key, lambda: self._compiler.program(gather))(batch.weights, state, rows)
 
     def run(self, batch, key, start, advance, *arguments):
         """A loop that stays on the device.
@@ -158,7 +160,7 @@ class Stepper:
         arrays = (*batch.arrays(), *arguments)
         key = ("loop", key, batch.prompt, _shapes(arrays))
         make = lambda: self._compiler.loop(*self._parts(batch, start, advance), self._turned(len(batch.lengths), head=True))  # noqa: E731
-        return self._program(key, make)(*arrays)
+        return self._program(key, make)(batch.weights, *arrays)
 
     def steps(self, batch, key, start, advance, *arguments):
         """``run``, one token at a time: iterates over the states, each of which is gone when the next is asked for."""
@@ -166,11 +168,11 @@ class Stepper:
         key = (key, batch.prompt, _shapes(arrays))
         begin, go_on = self._parts(batch, start, advance)
         turned = self._turned(len(batch.lengths), head=True)
-        state = self._program(("first", key), lambda: self._compiler.program(begin))(*arrays)
+        state = self._program(("first", key), lambda: self._compiler.program(begin))(batch.weights, *arrays)
         next_state = self._program(("next", key), lambda: self._compiler.program(go_on, consumes=(0,), turned=turned))
         yield state
         while bool(ops.convert_to_numpy(state["going"])):
-            state = next_state(state)
+            state = next_state(batch.weights, state)
             yield state
 
     def _parts(self, batch, start, advance):
