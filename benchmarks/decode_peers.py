@@ -28,8 +28,8 @@ class Setting:
     prompt: int = 32
     new: int = 32
     batches: tuple = (1, 8)
-    repeats: int = 5
-    seconds: float = 8.0  # after these no repeat begins
+    repeats: int = 15
+    seconds: float = 4.0  # after these no repeat begins
     beam: int = 1
     keys: str = ""  # folder with ids.npy and bounds.npy: only these keys are allowed
 
