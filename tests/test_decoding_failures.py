@@ -156,8 +156,9 @@ def test_a_layer_that_mixes_tokens_is_refused_by_name(model):
     tokens = [result.tokens.tolist() for result in generate(mixed, PROMPTS, max_new_tokens=4, cached=False)]
     for prompt, found in zip(PROMPTS, tokens):
         for number, token in enumerate(found):
-            ids = np.array([[*prompt, *found[:number]]], np.int32)
-            assert token == int(ops.argmax(mixed(ops.convert_to_tensor(ids))[0, -1]))
+            ids = [*prompt, *found[:number]]
+            whole = np.array([[*ids, *[0] * (8 - len(ids))]], np.int32)
+            assert token == int(ops.argmax(mixed(ops.convert_to_tensor(whole))[0, len(ids) - 1]))
 
 
 def test_attention_that_looks_ahead_is_refused(model):

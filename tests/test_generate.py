@@ -181,10 +181,9 @@ def test_a_seed_belongs_to_its_prompt(model):
     together = generate(model, PROMPTS, seed=[7, 8, 7], **options)
     alone = [generate(model, prompt, seed=[seed], **options) for prompt, seed in zip(PROMPTS, (7, 8, 7))]
     assert tokens_of(together) == tokens_of(alone)
-    assert tokens_of(generate(model, [PROMPTS[0]] * 2, seed=[7, 7], **options))[0] == alone[0].tokens.tolist()
-    twice = generate(model, [PROMPTS[0]] * 8, seed=1, **options)
-    assert len({tuple(tokens) for tokens in tokens_of(twice)}) > 1
-    assert tokens_of(twice) == tokens_of(generate(model, [PROMPTS[0]] * 8, seed=1, **options))
+    several = generate(model, [PROMPTS[0]] * 4, seed=1, **options)
+    assert len({tuple(tokens) for tokens in tokens_of(several)}) > 1
+    assert tokens_of(several) == tokens_of(generate(model, [PROMPTS[0]] * 4, seed=1, **options))
 
 
 # ---- processors

@@ -20,7 +20,7 @@ class Prompts:
     """
 
     def __init__(self, given, model, tokenizer, end_ids):
-        self.single = isinstance(given, str) or (len(given) > 0 and isinstance(given[0], (int, np.integer)))
+        self.single = isinstance(given, str) or (len(given) > 0 and _is_id(given[0]))
         self.given = [given] if self.single else list(given)
         self.model = model
         self.tokenizer = tokenizer
@@ -43,7 +43,7 @@ class Prompts:
         else:
             self.ids = [self._open(ids) for ids in encoded]
         if segments is not None:
-            segments = [segments] if self.single and np.ndim(segments) == 1 else segments
+            segments = [segments] if self.single and all(_is_id(each) for each in segments) else segments
             if [len(each) for each in segments] != [len(each) for each in self.ids]:
                 raise bad_value(
                     "lengths of segments", [len(each) for each in segments], f"those of the prompts, {[len(i) for i in self.ids]}"
@@ -72,9 +72,11 @@ class Prompts:
             start_ids = getattr(self.tokenizer, "start_id", None)
         if start_ids is None:
             raise KerasSuError("What does the decoder start with? Pass start_ids=, for T5 the id 0.")
-        if np.ndim(start_ids) <= 1 and not (len(np.atleast_1d(start_ids)) and np.ndim(np.atleast_1d(start_ids)[0])):
+        if _is_id(start_ids) or all(_is_id(each) for each in start_ids):
             return [np.atleast_1d(start_ids).tolist()] * len(self.given)
-        return [list(each) for each in start_ids]
+        if len(start_ids) != len(self.given):
+            raise bad_value("number of start_ids", len(start_ids), f"one sequence for each of the {len(self.given)} prompts")
+        return [[int(token) for token in each] for each in start_ids]
 
     def _checked_context(self, context):
         context = {name: np.asarray(value) for name, value in (context or {}).items()}
@@ -134,3 +136,7 @@ class Prompts:
                 raise bad_value("number of seeds", len(seed), f"one for each of the {len(self.given)} prompts")
             return [np.random.SeedSequence(int(one)) for one in seed]
         return [np.random.SeedSequence([int(seed), number]) for number in range(len(self.given))]
+
+
+def _is_id(value):
+    return isinstance(value, (int, np.integer))
