@@ -9,36 +9,9 @@ from keras import ops
 
 from keras_su import masks
 from keras_su.cache import current_cache
+from keras_su.decoding.nodes import inputs_of, is_token_wise, node_of
 from keras_su.decoding.vocabulary_head import VocabularyHead
 from keras_su.errors import KerasSuError, bad_value, unknown_name
-
-TOKEN_WISE = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.ELU,
-    keras.layers.Embedding,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.InputLayer,
-    keras.layers.LayerNormalization,
-    keras.layers.LeakyReLU,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.RMSNormalization,
-    keras.layers.Subtract,
-)
-"""Layers of Keras that take tokens one by one."""
-
-ELEMENTWISE = {"Absolute", "Add", "Cast", "Divide", "Exp", "Gelu", "Log", "Maximum", "Minimum", "Multiply", "Negative", "Relu"}
-ELEMENTWISE |= {"Rsqrt", "Sigmoid", "Silu", "Sqrt", "Square", "Subtract", "Tanh", "TrueDivide"}
-"""Operations of ``keras.ops`` on Keras tensors that do."""
 
 STREAMS = ("tokens", "segments", "positions")
 
@@ -111,10 +84,8 @@ class TokenModel:
         elif getattr(operation, "cache_aware", False):
             if node is not None and hasattr(operation, "mask_mode"):
                 _check_causal(operation, node)
-        elif not getattr(operation, "token_wise", False) and not isinstance(operation, TOKEN_WISE):
-            elementwise = not isinstance(operation, keras.layers.Layer) and type(operation).__name__ in ELEMENTWISE
-            if not elementwise:
-                raise _refusal(operation, "may mix tokens and does not know the cache")
+        elif not is_token_wise(operation):
+            raise _refusal(operation, "may mix tokens and does not know the cache")
 
     def read_context(self, inputs):
         """The context stage.
@@ -159,25 +130,6 @@ def _run(nodes, values, moving=None):
         outputs = node.operation(*args, **kwargs)
         for symbol, value in zip(node.outputs, keras.tree.flatten(outputs)):
             values[id(symbol)] = value
-
-
-def node_of(tensor):
-    """The node that made a Keras tensor, ``None`` for an input."""
-    history = tensor._keras_history
-    node = history.operation._inbound_nodes[history.node_index]
-    return None if node.is_input else node
-
-
-def inputs_of(node):
-    """The Keras tensors that an operation was called on, without the mask that Keras found on its input and passed along.
-
-    That mask was computed for whole texts. When the layer runs again without it, Keras takes the mask that the layers before have
-    just computed, which know the cache.
-    """
-    arguments = node.arguments
-    mask = arguments.kwargs.get("mask")
-    found = arguments.args and mask is not None and getattr(arguments.args[0], "_keras_mask", None) is mask
-    return [x for x in node.input_tensors if not (found and x is mask)]
 
 
 def _ancestors(output, inputs):

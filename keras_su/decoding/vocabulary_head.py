@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_su.decoding.nodes import is_token_wise, node_of
+
 PROBABILITIES = ("softmax",)
 
 
@@ -20,7 +22,9 @@ class VocabularyHead:
 
     def __init__(self, output):
         nodes, tensor = [], output
-        while (node := _node(tensor)) is not None and len(node.input_tensors) == 1 and _is_token_wise(node.operation):
+        while (node := node_of(tensor)) is not None and len(node.input_tensors) == 1 and is_token_wise(node.operation):
+            if len(node.input_tensors[0].shape) != 3:
+                break  # the tokens themselves
             nodes.insert(0, node)
             tensor = node.input_tensors[0]
         self.hidden = tensor
@@ -73,19 +77,6 @@ class VocabularyHead:
         for after in self._finish:
             scores = after(scores, tokens)
         return scores
-
-
-def _node(tensor):
-    history = tensor._keras_history
-    node = history.operation._inbound_nodes[history.node_index]
-    return None if node.is_input else node
-
-
-def _is_token_wise(operation):
-    if isinstance(operation, keras.layers.Activation):
-        return True
-    plain = (keras.layers.Dense, keras.layers.Dropout, keras.layers.LayerNormalization, keras.layers.RMSNormalization)
-    return isinstance(operation, plain) or getattr(operation, "token_wise", False)
 
 
 def _activation(node):
