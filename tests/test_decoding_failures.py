@@ -13,7 +13,6 @@ from keras_su.decoding.processors import Processor
 from keras_su.errors import KerasSuError
 from keras_su.layers import MultiHeadAttention
 from keras_su.layers.base import Layer
-from keras_su.registration import register
 
 CONFIG = {
     "vocab_size": 20,
@@ -135,7 +134,6 @@ def test_wrong_beams(wrong):
 # ---- models that cannot be decoded, and those that can
 
 
-@register
 class Shift(Layer):
     """Adds the vector of the token before: it mixes tokens, and knows nothing of a cache."""
 
