@@ -1,5 +1,8 @@
 """What goes wrong while decoding is said clearly and leaves the model as it was; models may be changed beforehand."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -223,6 +226,16 @@ def test_half_precision_decodes():
         half = row.build("unilm", dtype=dtype)
         result = generate(half, PROMPTS, max_new_tokens=4)[0]
         assert len(result.tokens) == 4 and np.isfinite(result.score)
+
+
+def test_programs_die_with_their_model(tmp_path):
+    fresh = build_transformer_model(CONFIG, model="gpt2")
+    generate(fresh, PROMPTS, max_new_tokens=2)
+    fresh.save(tmp_path / "model.keras")
+    alive = weakref.ref(fresh)
+    del fresh
+    gc.collect()
+    assert alive() is None
 
 
 def test_caches_do_not_nest(model):

@@ -67,7 +67,8 @@ class Prompts:
 
     def _starts(self, start_ids, config):
         if start_ids is None:
-            start_ids = None if config is None else config.values.get("decoder_start_token_id")
+            settings = getattr(config, "values", None)  # of a handle; a model of the user's may have any attribute
+            start_ids = settings.get("decoder_start_token_id") if isinstance(settings, dict) else None
         if start_ids is None:
             start_ids = getattr(self.tokenizer, "start_id", None)
         if start_ids is None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -278,13 +277,11 @@ def _shapes(arrays):
     return tuple((tuple(x.shape), str(x.dtype)) for x in keras.tree.flatten(arrays))
 
 
-_STEPPERS = WeakKeyDictionary()
-
-
 def stepper_for(model, streams=None, cached=True, segment=None):
     """The stepper of a model, kept as long as the model, so that programs are compiled once."""
     key = (tuple(sorted((streams or {}).items())), cached, segment)
-    steppers = _STEPPERS.setdefault(model, {})
+    # In the model's dictionary, past Keras' tracking of attributes: a table of our own would keep all models alive.
+    steppers = vars(model).setdefault("_keras_su_steppers", {})
     known = steppers.get(key)
     if known is None or known.variables != [id(v) for v in model.variables]:  # quantization and LoRA replace some
         known = steppers[key] = Stepper(model, streams, cached, segment)
