@@ -170,9 +170,20 @@ def test_attention_that_looks_ahead_is_refused(model):
     causal = with_layer(model, MultiHeadAttention(2, 8, name="back", mask_mode="causal"))
     cached, whole = (generate(causal, PROMPTS, max_new_tokens=4, cached=cached) for cached in (True, False))
     assert [result.tokens.tolist() for result in cached] == [result.tokens.tolist() for result in whole]
-    encoder = build_transformer_model({**CONFIG, "type_vocab_size": 2}, model="bert", with_mlm=True)
-    with pytest.raises(KerasSuError, match="application='lm' or 'unilm'"):
-        generate(encoder, PROMPTS, max_new_tokens=3)
+    for name in ("bert", "nezha", "roformer", "gau_alpha"):
+        encoder = family(name).build("encoder")
+        with pytest.raises(KerasSuError, match="lets tokens look ahead.*application='lm' or 'unilm'"):
+            generate(encoder, PROMPTS, max_new_tokens=3)
+    tokens, segments = (keras.Input((None,), dtype="int32", name=f"Input-{name}") for name in ("Token", "Segment"))
+    for application in ("encoder", "unilm"):
+        inner = family("bert").build(application)
+        outer = keras.Model([tokens, segments], inner([tokens, segments]) * 1.0)
+        if application == "encoder":
+            with pytest.raises(KerasSuError, match="lets tokens look ahead"):
+                generate(outer, PROMPTS, max_new_tokens=3)
+        else:
+            results = generate(outer, PROMPTS, max_new_tokens=3, segment=1)
+            assert [r.tokens.tolist() for r in results] == [r.tokens.tolist() for r in generate(inner, PROMPTS, max_new_tokens=3)]
 
 
 def test_other_outputs_and_inputs():

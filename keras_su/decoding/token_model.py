@@ -73,18 +73,19 @@ class TokenModel:
     def check_cacheable(self):
         """Raise unless every layer of the trunk can read a text piece by piece."""
         for node in self._trunk_nodes:
-            self._check(node.operation, node)
+            self._check(node, self._moving)
 
-    def _check(self, operation, node):
+    def _check(self, node, moving):
+        """``moving``: ids of the tensors that grow with the text, ``None`` inside of a model in the model, where all do."""
+        operation = node.operation
         if isinstance(operation, keras.Model):
-            if any(id(x) not in self._moving for x in inputs_of(node)):
+            if moving is not None and any(id(x) not in moving for x in inputs_of(node)):
                 raise _refusal(operation, "is a model inside the model that has inputs besides the tokens")
-            for layer in operation.layers:
-                self._check(layer, None)
-        elif getattr(operation, "cache_aware", False):
-            if node is not None and hasattr(operation, "mask_mode"):
-                _check_causal(operation, node)
-        elif not is_token_wise(operation):
+            for inner in (inner for layer in operation.layers for inner in layer._inbound_nodes):
+                self._check(inner, None)
+        elif getattr(operation, "attends", False):
+            _check_causal(operation, node, moving)
+        elif not getattr(operation, "cache_aware", False) and not is_token_wise(operation):
             raise _refusal(operation, "may mix tokens and does not know the cache")
 
     def read_context(self, inputs):
@@ -202,20 +203,20 @@ def _mask_rules(nodes):
             yield [node.operation.mask_mode]
 
 
-def _check_causal(layer, node):
+def _check_causal(layer, node, moving):
     """Raise when a layer that attends within the text may look ahead: its earlier states would change with every token."""
     inputs = inputs_of(node)
-    if len(inputs) > 1 and inputs[1] is not inputs[0]:
+    sides = 1 if getattr(layer, "self_attention", False) else min(3, len(inputs))
+    if sides > 1 and moving is not None and id(inputs[1]) not in moving:
         return  # attention to a context
-    rules = [layer.mask_mode] if layer.mask_mode else []
-    makers = [node_of(x) for x in inputs[1:]]
-    for maker in filter(None, makers):
-        if getattr(maker.operation, "rules", None):
-            rules += maker.operation.rules
-        elif getattr(maker.operation, "cache_aware", False) and not hasattr(maker.operation, "capacity"):
+    mode = getattr(layer, "mask_mode", None)
+    rules = [] if mode is None else [mode]
+    if node.arguments.kwargs.get("a_bias"):
+        maker = node_of(inputs[sides])
+        if not getattr(maker and maker.operation, "rules", None):
             return  # a mask of the user's own
-    segments = [0, 0, 0, 1, 1, 1]
-    ahead = np.triu(masks.matrix(rules or ["full"], 6, segments=segments), 1)[:, 3:]
+        rules += maker.operation.rules
+    ahead = np.triu(masks.matrix(rules or ["full"], 6, segments=[0, 0, 0, 1, 1, 1]), 1)[:, 3:]
     if ahead.any():
         raise KerasSuError(
             f"{layer.name} lets tokens look ahead (mask: {' and '.join(rules) or 'none'}), so a text cannot be written token by "

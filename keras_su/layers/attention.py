@@ -90,7 +90,7 @@ class MultiHeadAttention(Layer):
     (2, 5, 32)
     """
 
-    cache_aware = True
+    cache_aware = attends = True
 
     def __init__(
         self,

@@ -20,10 +20,12 @@ class Layer(keras.layers.Layer):
     Attributes:
         token_wise: the output at a token depends on the input at that token only.
         cache_aware: it looks at several tokens and asks :func:`keras_su.cache.current_cache` for the earlier ones.
+        attends: it is attention, cache-aware and called with a mask that must not look ahead.
     """
 
     token_wise = False
     cache_aware = False
+    attends = False
 
     def __init__(self, *, sub_dtypes=None, **kwargs):
         super().__init__(**kwargs)

@@ -48,7 +48,7 @@ class GatedAttentionUnit(Layer):
     (2, 5, 8)
     """
 
-    cache_aware = True
+    cache_aware = attends = True
 
     def __init__(
         self,
