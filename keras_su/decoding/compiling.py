@@ -78,7 +78,7 @@ class Compiler:
 
         def scoped(function, weights):
             def run(*arguments):
-                with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
+                with weights_in_place(variables, weights):
                     return function(*arguments)
 
             return run
@@ -109,7 +109,7 @@ class Compiler:
         def run(*flat):
             nonlocal structure
             weights, arguments = flat[: len(variables)], keras.tree.pack_sequence_as(template, list(flat[len(variables) :]))
-            with keras.StatelessScope(state_mapping=list(zip(variables, weights))):
+            with weights_in_place(variables, weights):
                 result = function(*arguments)
             structure = keras.tree.map_structure(lambda _: 0, result)
             return tuple(keras.tree.flatten(result))
@@ -130,6 +130,15 @@ class Compiler:
                 return keras.tree.pack_sequence_as(structure, list(traced(*weights, *flat)))
 
         return call
+
+
+def weights_in_place(variables, weights):
+    """A scope in which variables have the values of some tensors.
+
+    Without initialisation at its end: no variable is made here, and those that another scope left behind are not ours to make
+    while a program is traced.
+    """
+    return keras.StatelessScope(state_mapping=list(zip(variables, weights)), initialize_variables=False)
 
 
 def turned_weights(matrices, table, rows):
