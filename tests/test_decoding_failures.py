@@ -109,6 +109,7 @@ def test_a_stream_that_is_left_or_fails(model, expected):
         ([[1], [2]], {"search": Sample(), "seed": [1], "max_new_tokens": 2}, "number of seeds: got 1"),
         ([[1]], {"context": {"Input-Other": np.zeros((1, 2))}}, "context"),
         ([[1, 2]], {"segments": [[0]], "max_new_tokens": 2}, "lengths of segments"),
+        ([[1, 2]], {"start_ids": 1, "max_new_tokens": 2}, "the prompts are what this model begins with"),
     ],
 )
 def test_wrong_arguments(model, prompts, options, message):

@@ -1,6 +1,5 @@
 """Every family that can write: token by token it writes what reading everything at once gives, whatever else is in the batch."""
 
-import keras
 import numpy as np
 import pytest
 from families import FAMILIES, built, run
@@ -59,8 +58,7 @@ def test_greedy_search_equals_the_whole_text(row, application):
 
 
 def test_all_families_that_write_are_here():
-    names = {row.name for row, _ in WRITERS}
-    assert {row.name for row in FAMILIES if row.kind != "encoder"} - {"t5.1.0_encoder"} <= names | {
-        row.name for row in FAMILIES if not row.logits
-    }
-    assert len(names) >= 30 and keras.backend.backend()
+    """A new family appears here, or is known to be an encoder only."""
+    silent = {row.name for row in FAMILIES} - {row.name for row, _ in WRITERS}
+    halves = {name for name in silent if name.endswith("_encoder")}
+    assert silent - halves == {"albert_unshared", "deberta_v2", "electra"}

@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 
-import keras
 import numpy as np
 import pytest
 from families import randomize, run
@@ -257,5 +256,4 @@ def test_few_programs_are_made(model):
             new = 41 - max(lengths)
         generate(model, [[1] * length for length in lengths], max_new_tokens=new, end_ids=5)
     assert stepper._programs == programs
-    if keras.backend.backend() == "tensorflow":
-        assert stepper_for(model) is stepper
+    assert stepper_for(model) is stepper

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_su.decoding.beam import Hypotheses, best_continuations, next_scores, no_token_left
-from keras_su.decoding.candidates import Candidates
+from keras_su.decoding.host_search import possible_scores
 from keras_su.decoding.model_step import ModelStep
 from keras_su.decoding.predict_step import PredictStep, check_rtype, checked_pair, converted, logarithms
 from keras_su.decoding.processors import positive_integer
@@ -113,9 +113,7 @@ class AutoRegressiveDecoder:
             def wrapped(self, inputs, output_ids, states, temperature=1, rtype=default_rtype):
                 check_rtype("rtype", rtype)
                 result = predict(self, inputs, output_ids, states)
-                result, states = (
-                    checked_pair(result, "a pair, for use_states=True") if use_states else (result, None)
-                )
+                result, states = checked_pair(result, "a pair, for use_states=True") if use_states else (result, None)
                 return converted(result, default_rtype, rtype, temperature), states
 
             return wrapped
@@ -211,10 +209,7 @@ class AutoRegressiveDecoder:
         step = self._step(inputs, states, temperature, "probas", n)
         alive, results = self._start(min_ends), []
         for number in range(self.maxlen):
-            scores = next_scores(step, alive, processors)
-            scores = scores.to_dense(1 + int(scores.tokens.max())) if isinstance(scores, Candidates) else scores
-            if (scores.max(axis=1) == -np.inf).any():
-                raise no_token_left(0, number)
+            scores = possible_scores(step, alive, processors)
             rows = np.arange(len(alive)) if number else np.zeros(n, np.int64)
             chances = np.minimum(draw(len(rows)), 1 - 2**-40)
             tokens = Sample().choose_on_host(scores[rows], chances)
@@ -259,7 +254,8 @@ class AutoRegressiveDecoder:
         token_ids, segment_ids = (None if ids is None else np.array(ids, np.int64).tolist() for ids in self.prompt(inputs))
         first = self.first_output_ids[0].tolist()
         prompts = Prompts([token_ids], stepper.model, None, [])
-        prompts.complete(None, first or None, None, getattr(self.cached_model, "config", None))
+        starts = first or None if prompts.source_input else None
+        prompts.complete(None, starts, None, getattr(self.cached_model, "config", None))
         if prompts.source_input is None:
             prompts.ids = [token_ids + first]
             prompts.segments = [(segment_ids or [0] * len(token_ids)) + [stepper.segment] * len(first)]

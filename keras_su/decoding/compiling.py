@@ -1,7 +1,7 @@
 """How a decoding loop is compiled: the only module here that knows which backend runs.
 
 JAX and TensorFlow compile with XLA, a whole loop as one program where nothing on the host takes part. PyTorch traces one step:
-run eagerly, a step spends most of its time in Keras' layer calls (measured: 45 ms against 9 ms for a model of six layers of 384).
+run eagerly, a step spends most of its time in Keras' layer calls.
 """
 
 import warnings

@@ -88,7 +88,7 @@ def generate(
         tokenizer: any tokenizer of :mod:`keras_su.tokenizers`.
         segments: segment ids of the prompts, like ``prompts``; default zeros.
         segment: segment id of what is generated; default 1 for a UniLM or prefix mask, else 0.
-        start_ids: what a decoder begins with; default the model's or the tokenizer's start.
+        start_ids: what the decoder behind an encoder begins with; default the model's or the tokenizer's start.
         context: ``{input name: array}`` with a row for each prompt, for inputs that do not grow with the text.
         seed: of `Sample`: an integer, or one for each prompt; the same seed draws the same text, whatever the batch. Default: a
             new one each time.
@@ -109,8 +109,23 @@ def generate(
     >>> [len(result.tokens) for result in generate(model, [[1, 2, 3], [4]], max_new_tokens=5)]
     [5, 5]
     """
-    job = _Job(model, prompts, search, max_new_tokens, end_ids, min_ends, processors, tokenizer, cached, streams, segment)
-    job.prepare(segments, start_ids, context, seed)
+    job = _Job(
+        model,
+        prompts,
+        search=search,
+        max_new_tokens=max_new_tokens,
+        end_ids=end_ids,
+        min_ends=min_ends,
+        processors=processors,
+        tokenizer=tokenizer,
+        segments=segments,
+        segment=segment,
+        start_ids=start_ids,
+        context=context,
+        seed=seed,
+        cached=cached,
+        streams=streams,
+    )
     results = [None] * len(job.prompts)
     for only in job.prompts.batches(max(1, batch_size // job.rows)):
         for prompt, found in zip(only, job.search_batch(only)):
@@ -119,7 +134,7 @@ def generate(
     return results[0] if job.prompts.single else results
 
 
-def stream(model, prompts, *, search=None, segments=None, start_ids=None, context=None, seed=None, **options):
+def stream(model, prompts, *, search=None, **options):
     """:func:`generate`, token by token.
 
     Takes the arguments of ``generate``, `Beam` and ``batch_size`` excepted: all prompts are one batch.
@@ -135,29 +150,35 @@ def stream(model, prompts, *, search=None, segments=None, start_ids=None, contex
     """
     if isinstance(search, Beam) or getattr(search, "n", 1) > 1:
         raise bad_value("stream: search", search, "Greedy() or Sample() with n=1: a beam knows its best text only at the end")
-    names = ("max_new_tokens", "end_ids", "min_ends", "processors", "tokenizer", "cached", "streams", "segment")
-    unknown = set(options) - set(names)
-    if unknown:
-        raise TypeError(f"stream() got unexpected keyword arguments: {', '.join(sorted(unknown))}")
-    defaults = {"max_new_tokens": 64, "end_ids": None, "min_ends": 1, "processors": (), "tokenizer": None, "cached": True}
-    options = {**dict.fromkeys(names), **defaults, **options}
-    job = _Job(model, prompts, search, **options)
-    job.prepare(segments, start_ids, context, seed)
-    return job.pieces()
+    return _Job(model, prompts, search=search, **options).pieces()
 
 
 class _Job:
     """One call of ``generate``: its arguments, checked and completed."""
 
     def __init__(
-        self, model, prompts, search, max_new_tokens, end_ids, min_ends, processors, tokenizer, cached, streams, segment
+        self,
+        model,
+        prompts,
+        *,
+        search=None,
+        max_new_tokens=64,
+        end_ids=None,
+        min_ends=1,
+        processors=(),
+        tokenizer=None,
+        segments=None,
+        segment=None,
+        start_ids=None,
+        context=None,
+        seed=None,
+        cached=True,
+        streams=None,
     ):
         for name, value in (("max_new_tokens", max_new_tokens), ("min_ends", min_ends)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise bad_value(name, value, "a positive integer")
-        self.config = getattr(model, "config", None)
-        model = getattr(model, "model", model)
-        self.stepper = stepper_for(model, streams, cached, segment)
+        self.stepper = stepper_for(getattr(model, "model", model), streams, cached, segment)
         self.search = Greedy() if search is None else search
         self.rows = self.search.width if isinstance(self.search, Beam) else self.search.n
         self.max_new_tokens = int(max_new_tokens)
@@ -168,10 +189,7 @@ class _Job:
         self.end_ids = np.unique(np.atleast_1d(np.asarray([] if end_ids is None else end_ids, np.int64)))
         self.processors = list(processors)
         self.prompts = Prompts(prompts, self.stepper.model, tokenizer, self.end_ids)
-
-    def prepare(self, segments, start_ids, context, seed):
-        """What belongs to each prompt."""
-        self.prompts.complete(segments, start_ids, context, self.config)
+        self.prompts.complete(segments, start_ids, context, getattr(model, "config", None))
         self.stepper.check_lengths(self.prompts.ids, self.max_new_tokens)
         self.uniforms = None
         if not isinstance(self.search, (Beam, Greedy)):

@@ -25,11 +25,7 @@ def host_steps(step, prompts, search, *, max_new_tokens, end_ids, min_ends=1, pr
     for number in range(max_new_tokens):
         if not len(alive):
             return
-        scores = next_scores(step, alive, processors)
-        scores = scores.to_dense(1 + int(scores.tokens.max())) if isinstance(scores, Candidates) else scores
-        impossible = scores.max(axis=1) == -np.inf
-        if impossible.any():
-            raise no_token_left(int(alive.prompt_index[impossible].min()), number)
+        scores = possible_scores(step, alive, processors)
         tokens = search.choose_on_host(scores, None if uniforms is None else uniforms[alive.prompt_index, alive.group, number])
         chosen = scores[np.arange(len(tokens)), tokens]
         ends = alive.ends + np.isin(tokens, end_ids)
@@ -37,3 +33,14 @@ def host_steps(step, prompts, search, *, max_new_tokens, end_ids, min_ends=1, pr
         yield alive.prompt_index, alive.group, tokens, chosen, done
         going_on = np.flatnonzero(~done)
         alive = alive.extend(going_on, tokens[going_on], alive.scores[going_on] + chosen[going_on], ends[going_on])
+
+
+def possible_scores(step, hypotheses, processors):
+    """Processed log-probabilities ``(rows, tokens)``, as an array; an error when a row cannot go on."""
+    scores = next_scores(step, hypotheses, processors)
+    if isinstance(scores, Candidates):
+        scores = scores.to_dense(1 + int(scores.tokens.max()))
+    impossible = scores.max(axis=1) == -np.inf
+    if impossible.any():
+        raise no_token_left(int(hypotheses.prompt_index[impossible].min()), hypotheses.generated.shape[1])
+    return scores

@@ -38,8 +38,8 @@ class Prompts:
         if self.source_input is not None and self.source_input not in self.context:
             self.sources = encoded
             self.ids = self._starts(start_ids, config)
-        elif "Input-Context" in "".join(self.model.context_inputs) and start_ids is not None:
-            self.ids = self._starts(start_ids, config)
+        elif start_ids is not None:
+            raise bad_value("start_ids", start_ids, "None: the prompts are what this model begins with")
         else:
             self.ids = [self._open(ids) for ids in encoded]
         if segments is not None:
