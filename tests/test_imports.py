@@ -13,7 +13,7 @@ import keras_su
 
 ROOT = Path(keras_su.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
-KNOWS_BACKENDS = {"keras_su.decoding.compiling"}
+KNOWS_BACKENDS = {"keras_su.decoding.compiling", "keras_su.training.gradients", "keras_su.training.adversarial"}
 LAZY = {"jieba", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
 LAZY |= {"llguidance"}
 
@@ -28,13 +28,18 @@ MAY_IMPORT = {
     "masks": {"cache", "errors"},
     "metrics": {"errors"},
     "ops": {"errors"},
+    "losses": {"errors", "registration", "ops"},
+    "optimizers": {"errors", "registration"},
+    "training": {"errors", "registration", "ops", "losses"},
     "tokenizers": {"errors"},
     "weights": {"errors"},
-    "backend": {"activations", "ops"},
     "layers": {"errors", "registration", "activations", "cache", "initializers", "masks", "ops"},
     "decoding": {"cache", "errors", "masks", "metrics"},
-    "snippets": {"decoding"},
-    "models": {"errors", "activations", "hub", "initializers", "masks", "ops", "layers", "weights"},
+    "data": {"errors", "metrics", "tokenizers"},
+    "serving": {"errors"},
+    "snippets": {"data", "decoding", "metrics", "serving", "tokenizers"},
+    "models": {"errors", "registration", "activations", "hub", "initializers", "masks", "ops", "layers", "weights"},
+    "backend": {"activations", "errors", "initializers", "layers", "losses", "models", "ops", "optimizers", "registration"},
     "sentence_folder": {"errors", "tokenizers", "weights"},
     "sentence": {"errors", "hub", "layers", "models", "sentence_folder"},
 }

@@ -51,6 +51,27 @@ class Layer(keras.layers.Layer):
         recomputing = super().rematerialized_call(call, *args)
         return lambda *_, **__: recomputing(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
 
+    def get_output_at(self, index):
+        """The output of the layer's call number ``index``; -1 is the last one.
+
+        >>> x = keras.Input((4,))
+        >>> layer = Layer()
+        >>> layer(x).shape, layer.get_output_at(-1).shape
+        ((None, 4), (None, 4))
+        """
+        return self._tensors_at(index, "outputs")
+
+    def get_input_at(self, index):
+        """The input of the layer's call number ``index``."""
+        return self._tensors_at(index, "input_tensors")
+
+    def _tensors_at(self, index, which):
+        calls = self._inbound_nodes
+        if not -len(calls) <= index < len(calls):
+            raise KerasSuError(f"{self.name} was called {len(calls)} times on Keras tensors; there is no call number {index}.")
+        tensors = getattr(calls[index], which)
+        return tensors[0] if len(tensors) == 1 else list(tensors)
+
     def several(self, inputs, *names):
         """``inputs`` (tensors or their shapes) if it is a list with an entry for each name, otherwise an error that says so."""
         is_list = isinstance(inputs, (list, tuple)) and (isinstance(inputs[0], (list, tuple)) or hasattr(inputs[0], "shape"))

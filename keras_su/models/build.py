@@ -3,23 +3,21 @@
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import keras
 
-from keras_su.errors import KerasSuError, bad_value, listing
+from keras_su.errors import KerasSuError, bad_value, listing, unknown_name
 from keras_su.hub import resolve
+from keras_su.models.classes import EXTENSIONS, ModelClass
 from keras_su.models.config import Config, read_json
+from keras_su.models.describe import make_spec, with_rows
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
-from keras_su.models.heads import has_language_model
-from keras_su.models.registry import Family, choose_family, rank_families
-from keras_su.models.spec import Seq2Seq, Spec, with_rule
+from keras_su.models.registry import APPLICATIONS, Family, choose_family, rank_families
+from keras_su.models.spec import Seq2Seq, Spec
 from keras_su.weights.load import VocabularyRows
 from keras_su.weights.readers import open_checkpoint
-
-_RULES = {"lm": "causal", "unilm": "unilm"}
 
 
 def build_transformer_model(
@@ -53,7 +51,8 @@ def build_transformer_model(
         checkpoint_path: prefix of a TF checkpoint, a safetensors, ``.bin``, ``.npz`` or Keras weight file, a folder, an address,
             a dictionary name -> array, or ``None`` for random weights. Neither TensorFlow nor torch is needed for any of them.
         model: family name (see :func:`list_models`), a :class:`~keras_su.models.registry.Family`, a
-            :class:`~keras_su.models.spec.Spec`, a function from a configuration to a Spec, or ``None`` to find out from
+            :class:`~keras_su.models.spec.Spec`, a function from a configuration to a Spec, a class of
+            :mod:`keras_su.models.classes` or your own subclass of one, or ``None`` to find out from
             ``config.json`` and, failing that, from the tensor names.
         application: ``"encoder"``, ``"lm"`` (causal mask) or ``"unilm"`` (segment 0 bidirectional, the rest causal); the last
             two switch the language model head on.
@@ -95,17 +94,31 @@ def build_transformer_model(
     values, folder = _read_config(config_path)
     if checkpoint_path is None and folder is not None:
         checkpoint_path = folder
+    if isinstance(model, type) and issubclass(model, ModelClass):
+        _refuse(model, edit=edit, remat=remat, waive=waive)
+        options = {
+            "layers": layers,
+            "prefix": prefix,
+            "name": name,
+            "dtype": dtype,
+            "ignore_invalid_weights": ignore_invalid_weights or not strict,
+        }
+        options |= {"keep_tokens": keep_tokens, "compound_tokens": compound_tokens}
+        conditions = {"layer_norm_cond": layer_norm_cond, "additional_input_layers": additional_input_layers}
+        settings = {**values, **overrides}
+        handle = _build_class(model, application, settings, options, conditions, checkpoint_path)
+        return handle.model if return_keras_model else handle
     with nullcontext() if checkpoint_path is None else open_checkpoint(checkpoint_path) as reader:
         if isinstance(model, (Spec, Seq2Seq)):
             family = Family(name="custom", spec=lambda config: model)
         else:
             family = choose_family(model, values, () if reader is None else reader.names())
         config = Config(values, overrides, family.name, application, reader)
-        spec, unknown = _make_spec(model, family, config)
+        spec, unknown = make_spec(model, family, config)
         config.reader = None
         rows = VocabularyRows(keep_tokens, compound_tokens)
         if rows:
-            spec = _with_rows(spec, rows, config.is_setting("pad_token_id"))
+            spec = with_rows(spec, rows, config.is_setting("pad_token_id"))
         if edit is not None:
             spec = edit(spec)
             if not isinstance(spec, (Spec, Seq2Seq)):
@@ -129,6 +142,23 @@ def build_transformer_model(
     return handle.model if return_keras_model else handle
 
 
+def _build_class(model, application, settings, options, conditions, checkpoint):
+    """An instance of a model class, built and loaded."""
+    if application not in APPLICATIONS:
+        raise unknown_name("application", application, APPLICATIONS)
+    handle = EXTENSIONS.get(application, lambda base: base)(model)(**settings, **options)
+    handle.build(**{**settings, **conditions})
+    if checkpoint is not None:
+        handle.load_weights_from_checkpoint(checkpoint)
+    return handle
+
+
+def _refuse(model, **options):
+    for name, value in options.items():
+        if value:
+            raise KerasSuError(f"{name}= is for families; {model.__name__} is a class: override its methods instead.")
+
+
 def _local(path):
     """The path of a downloaded copy for ``hf://`` and ``ms://`` addresses; everything else as it is."""
     return resolve(path) if isinstance(path, str) else path
@@ -150,39 +180,6 @@ def _read_config(config_path):
     raise KerasSuError(
         f"The folder {str(path)!r} has no config.json or bert_config.json. It has: {listing(others) or 'no JSON file'}."
     )
-
-
-def _make_spec(model, family, config):
-    application = config.application
-    family.check_application(application)
-    if isinstance(model, (Spec, Seq2Seq)):
-        if config.overrides:
-            raise KerasSuError(
-                f"Settings {listing(config.overrides)} have no effect on a Spec. Use dataclasses.replace on it, or edit=."
-            )
-        spec, unknown = model, []
-    else:
-        spec = family.spec(config)
-        unknown = config.done()
-    if application in _RULES:
-        if not has_language_model(spec):
-            raise KerasSuError(
-                f"application={application!r} needs a language model head, which this Spec lacks. Add MaskedLM to its heads."
-            )
-        spec = with_rule(spec, _RULES[application])
-    return spec, unknown
-
-
-def _with_rows(spec, rows, padding_moves):
-    """A Spec for the reduced vocabulary. Padding moves with its token, unless it is 0 by convention."""
-    pad_id = spec.embeddings.pad_id
-    if pad_id is not None and padding_moves and rows.keep_tokens is not None:
-        if pad_id not in rows.keep_tokens:
-            raise bad_value("keep_tokens", "a list without the padding", f"token ids that include {pad_id}, the padding")
-        pad_id = rows.keep_tokens.index(pad_id)
-    vocab_size = rows.resize(spec.vocab_size)
-    embeddings = {side.side: replace(side.embeddings, pad_id=pad_id) for side in spec.sides}
-    return spec.map_sides(lambda side: replace(side, vocab_size=vocab_size, embeddings=embeddings[side.side]))
 
 
 def _build(graph, remat):

@@ -97,6 +97,9 @@ class Config:
         family: name of the model family, for messages.
         application: ``"encoder"``, ``"lm"`` or ``"unilm"``; the last two want a language model head.
         reader: the opened checkpoint, or ``None``; some settings follow from what is in it.
+
+    Attributes:
+        answers: what was read so far, by its first name.
     """
 
     def __init__(self, values, overrides=None, family="?", application="encoder", reader=None):
@@ -108,6 +111,7 @@ class Config:
         self._asked = set()
         self._settings = {}
         self._own = {}
+        self.answers = {}
         self.renamed = {}
 
     @property
@@ -142,10 +146,10 @@ class Config:
         """A choice of the caller that is not part of the architecture, such as a head."""
         names = self._aliases(names)
         self._asked.update(names)
-        for source in (self.overrides, self.values):
-            for name in names:
-                if source.get(name) is not None:
-                    return source[name]
+        found = [source[name] for source in (self.overrides, self.values) for name in names if source.get(name) is not None]
+        self.answers[names[0]] = found[0] if found else default
+        if found:
+            return found[0]
         if default is REQUIRED:
             aliases = f" (also called {', '.join(names[1:])})" if names[1:] else ""
             raise KerasSuError(

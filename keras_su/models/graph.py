@@ -7,6 +7,7 @@ import keras
 
 from keras_su import layers, masks
 from keras_su.errors import KerasSuError
+from keras_su.models.keras2 import Model
 from keras_su.models.spec import Mask, Seq2Seq
 
 
@@ -51,6 +52,8 @@ class Graph:
         self.name = name
         self.dtype = dtype
         self.tokens = self.segments = self.positions = None
+        self.extras = {}
+        self.stream = None
         self.part_name = ""
         self._nodes = {}
 
@@ -69,15 +72,27 @@ class Graph:
         if self.spec.memory:
             context = own.pop(0)
             memory = context if memory is None else memory
-        x = self.apply_embeddings(own)
-        self.stream = Stream(x, memory, memory_mask)
-        for index in range(self.spec.num_layers):
-            x = self.apply_main_layers(x, index)
-        outputs = self.apply_final_layers(x)
+        outputs = self.call(own, memory, memory_mask)
         self.outputs = outputs if isinstance(outputs, list) else [outputs]
         if memory is None or memory is self.inputs[0]:
             self.model = make_model([*self.inputs, *self.extra_inputs], self.outputs, self.name)
         return self
+
+    def call(self, inputs, memory=None, memory_mask=None):
+        """From the inputs to the outputs of the model: embeddings, blocks, heads."""
+        x = self.apply_embeddings(inputs)
+        self.stream = Stream(x, memory, memory_mask)
+        for index in range(self.spec.num_layers):
+            x = self.apply_main_layers(x, index)
+        return self.apply_final_layers(x)
+
+    def read_inputs(self, inputs):
+        """Note which input is what; masks and positions ask for it later."""
+        embeddings, inputs = self.spec.embeddings, iter(inputs)
+        self.tokens = next(inputs)
+        self.segments = next(inputs, None) if embeddings.segments else None
+        self.extras = {extra.name: next(inputs, None) for extra in embeddings.extras if extra.input}
+        self.positions = next(inputs, None) if embeddings.position_ids == "input" else None
 
     def get_inputs(self):
         """Token ids, segment ids where the model has segments, further ids where they are an input; encoder states first."""
@@ -96,17 +111,13 @@ class Graph:
     def apply_embeddings(self, inputs):
         """Sum of the embeddings, norm, dropout, and the mapping of factorised models."""
         spec, embeddings = self.spec, self.spec.embeddings
-        inputs = iter(inputs)
-        self.tokens = tokens = next(inputs)
-        self.segments = next(inputs) if embeddings.segments else None
-        extra_ids = {extra.name: next(inputs) for extra in embeddings.extras if extra.input}
-        self.positions = next(inputs) if embeddings.position_ids == "input" else None
-        kernel = spec.initializer.config()
+        self.read_inputs(inputs)
+        kernel = self.kernel_initializer
         size = spec.hidden_size if embeddings.mapping == "tokens" else embeddings.size
         table = {"output_dim": size, "embeddings_initializer": kernel}
 
         x = self.apply(
-            tokens,
+            self.tokens,
             layers.Embedding,
             name="Embedding-Token",
             input_dim=spec.vocab_size,
@@ -127,7 +138,7 @@ class Graph:
                 y = self.apply(self.segments, keras.layers.Embedding, name=name, input_dim=embeddings.segments, **table)
             x = self.apply([x, y], layers.Residual, name="Embedding-Token-Segment")
         for extra in embeddings.extras:
-            name, ids = f"Embedding-{extra.name}", extra_ids.get(extra.name)
+            name, ids = f"Embedding-{extra.name}", self.extras.get(extra.name)
             if ids is None:
                 y = self.apply(x, layers.EmbeddingRows, name=name, input_dim=extra.rows, count=1, **table)
             else:
@@ -183,6 +194,15 @@ class Graph:
         return hidden if not outputs else outputs[0] if len(outputs) == 1 else outputs
 
     # ---- pieces that parts and heads use
+
+    @property
+    def kernel_initializer(self):
+        """What all weight matrices start from, in a form that each layer makes its own object of."""
+        return self.spec.initializer.config()
+
+    def position_bias(self, part, query, key):
+        """The position term of an attention part, see :mod:`keras_su.models.positions`."""
+        return part.position.apply(self, part, query, key)
 
     def mask(self, mask=None):
         """The attention mask node; one per distinct :class:`~keras_su.models.spec.Mask`. ``None`` when everything is visible."""
@@ -246,7 +266,7 @@ class Graph:
         if conditional:
             arguments["hidden_units"] = self.spec.condition.hidden_size
             arguments["hidden_activation"] = self.spec.condition.hidden_act
-            arguments["hidden_initializer"] = self.spec.initializer.config()
+            arguments["hidden_initializer"] = self.kernel_initializer
         inputs = [x, self.condition] if conditional else x
         return self.apply(inputs, layers.LayerNormalization, name=name, conditional=conditional, **arguments)
 
@@ -317,7 +337,7 @@ class Seq2SeqGraph:
 
 def make_model(inputs, outputs, name=None):
     """A functional model. A list of one output would make ``model.output`` a list in Keras 3; users expect a tensor."""
-    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
+    return Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
 
 
 def make_graph(spec, **options):

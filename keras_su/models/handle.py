@@ -22,6 +22,7 @@ class Transformer:
         config: the :class:`~keras_su.models.config.Config` it was built from.
         report: :class:`~keras_su.weights.report.LoadReport` of the last checkpoint, or ``None``.
         encoder, decoder: the two halves of an encoder-decoder, as models.
+        num_attention_heads, intermediate_size, dropout_rate, ...: every setting that the family has read.
     """
 
     def __init__(self, graph, family, config=None, rows=None):
@@ -38,15 +39,30 @@ class Transformer:
     layers = property(lambda self: self.graph.layers)
     input = property(lambda self: _bare(self.graph.inputs))
     output = property(lambda self: _bare(self.graph.outputs))
-    encoder = property(lambda self: self._half("encoder"))
-    decoder = property(lambda self: self._half("decoder"))
     num_hidden_layers = property(lambda self: self.spec.num_layers)
     hidden_size = property(lambda self: self.spec.hidden_size)
+    attention_head_size = property(lambda self: self._attention.head_size)
+    attention_key_size = property(lambda self: self._attention.key_size or self._attention.head_size)
 
-    def _half(self, name):
-        if not hasattr(self.graph, name):
+    def __getattr__(self, name):
+        if name in ("encoder", "decoder") and "graph" in self.__dict__:
+            if hasattr(self.graph, name):
+                return getattr(self.graph, name)
             raise AttributeError(f"Model {self.family.name!r} has no {name} of its own; it is a single stack: use model.")
-        return getattr(self.graph, name)
+        config = self.__dict__.get("config")
+        if config is None or name not in config.answers:
+            raise AttributeError(f"{type(self).__name__} has no attribute or setting {name!r}.")
+        return config.answers[name]
+
+    @property
+    def _attention(self):
+        """The attention part of the first block."""
+        parts = [residual.part for residual in self.spec.sides[0].block_at(0).residuals]
+        return next(part for part in parts if hasattr(part, "head_size"))
+
+    def get_layer(self, name):
+        """The layer of this name."""
+        return self.model.get_layer(name)
 
     @property
     def initializer(self):

@@ -18,7 +18,7 @@ class Pool:
     has_class = property(lambda self: self.next_sentence)
 
     def apply(self, graph, hidden):
-        kernel = {"kernel_initializer": graph.spec.initializer.config()}
+        kernel = {"kernel_initializer": graph.kernel_initializer}
         x = graph.apply(hidden, layers.FirstToken, name="Pooler")
         x = graph.apply(
             x, keras.layers.Dense, name="Pooler-Dense", units=graph.spec.hidden_size, activation=self.activation, **kernel
@@ -57,7 +57,7 @@ class MaskedLM(Head):
             units=graph.spec.hidden_size if tokens_mapped else graph.spec.embeddings.size,
             activation=activations.get(self.hidden_act),
             use_bias=self.bias,
-            kernel_initializer=graph.spec.initializer.config(),
+            kernel_initializer=graph.kernel_initializer,
         )
         x = graph.norm(x, self.norm, "MLM-Norm")
         if tokens_mapped:
@@ -86,7 +86,7 @@ class LanguageModel(Head):
 
     def apply(self, graph, hidden):
         spec = graph.spec
-        kernel, dense = spec.initializer.config(), keras.layers.Dense
+        kernel, dense = graph.kernel_initializer, keras.layers.Dense
         x = graph.scale(hidden, self.scale, f"{self.name}-Scale")
         if spec.embeddings.size != spec.hidden_size:
             units, bias = spec.embeddings.size, spec.embeddings.mapping_bias
@@ -112,7 +112,7 @@ class Discriminator(Head):
     hidden_act: str = "gelu"
 
     def apply(self, graph, hidden):
-        kernel = {"kernel_initializer": graph.spec.initializer.config()}
+        kernel = {"kernel_initializer": graph.kernel_initializer}
         activation, units = activations.get(self.hidden_act), graph.spec.hidden_size
         x = graph.apply(hidden, keras.layers.Dense, name="Discriminator-Dense", units=units, activation=activation, **kernel)
         name = "Discriminator-Prediction"

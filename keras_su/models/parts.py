@@ -91,7 +91,7 @@ def _attend(part, graph, name, query, key, mask, further=None, **arguments):
     inputs, call = _with_mask([query, key, key], mask)
     call |= further or {}
     if part.position is not None:
-        inputs.append(part.position.apply(graph, part, query, key))
+        inputs.append(graph.position_bias(part, query, key))
         call["p_bias"] = part.position.kind
     return graph.apply(
         inputs,
@@ -106,7 +106,7 @@ def _attend(part, graph, name, query, key, mask, further=None, **arguments):
         attention_scale=part.scale,
         attention_dropout=part.dropout or None,
         rotary_layout=getattr(part.position, "layout", "interleaved"),
-        kernel_initializer=graph.spec.initializer.config(),
+        kernel_initializer=graph.kernel_initializer,
         **arguments,
     )
 
@@ -133,7 +133,7 @@ class FeedForward:
             units=self.units,
             activation=self.activation,
             use_bias=self.bias,
-            kernel_initializer=graph.spec.initializer.config(),
+            kernel_initializer=graph.kernel_initializer,
         )
 
 
@@ -154,7 +154,7 @@ class GatedAttention:
     def apply(self, graph, stream, name):
         inputs, call = _with_mask([stream.x], graph.mask())
         if self.position is not None:
-            inputs.append(self.position.apply(graph, self, stream.x, stream.x))
+            inputs.append(graph.position_bias(self, stream.x, stream.x))
             call["p_bias"] = self.position.kind
         return graph.apply(
             inputs,
@@ -167,7 +167,7 @@ class GatedAttention:
             use_bias=self.bias,
             normalization=self.normalization,
             attention_dropout=self.dropout or None,
-            kernel_initializer=graph.spec.initializer.config(),
+            kernel_initializer=graph.kernel_initializer,
         )
 
 
@@ -186,7 +186,7 @@ class Disentangled:
     dropout: float = 0.0
 
     def apply(self, graph, stream, name):
-        kernel = graph.spec.initializer.config()
+        kernel = graph.kernel_initializer
         table = graph.once("distances", lambda: self._table(graph, stream, kernel))
         inputs, call = _with_mask([stream.x, table], graph.mask())
         return graph.apply(
@@ -229,5 +229,5 @@ class EmbeddingConvolution:
             kernel_size=self.kernel_size,
             activation=self.activation,
             pad_id=graph.spec.embeddings.pad_id,
-            kernel_initializer=graph.spec.initializer.config(),
+            kernel_initializer=graph.kernel_initializer,
         )

@@ -104,6 +104,6 @@ class Bucketed(_Relative):
                 output_dim=attention.heads,
                 max_distance=self.max_distance,
                 bidirectional=self.bidirectional,
-                embeddings_initializer=graph.spec.initializer.config(),
+                embeddings_initializer=graph.kernel_initializer,
             ),
         )

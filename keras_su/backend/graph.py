@@ -1,0 +1,73 @@
+"""Looking at models, and other things around calls."""
+
+import functools
+
+import keras
+
+do_recompute = False
+"""bert4keras read this from the environment. Here ``build_transformer_model(..., remat=True)`` says so, model by model."""
+
+
+def search_layer(inputs, name, exclude_from=None):
+    """The layer ``name`` on the way to a tensor or a layer, also inside models on that way; ``None`` if there is none.
+
+    Args:
+        inputs: a Keras tensor, or a layer that was called.
+        name: of the layer.
+        exclude_from: a set of layers that were looked at already.
+
+    >>> x = keras.Input((4,), name="here")
+    >>> search_layer(keras.layers.Dense(2, name="first")(x), "first").units
+    2
+    """
+    seen = set() if exclude_from is None else exclude_from
+    waiting = [inputs if isinstance(inputs, keras.Operation) else inputs._keras_history.operation]
+    while waiting:
+        layer = waiting.pop()
+        if layer.name == name:
+            return layer
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        inner = next((one for one in getattr(layer, "layers", ()) if one.name == name), None)
+        if inner is not None:
+            return inner
+        for node in layer._inbound_nodes:
+            waiting.extend(tensor._keras_history.operation for tensor in node.input_tensors)
+    return None
+
+
+def recompute_grad(call):
+    """Decorator of a layer's ``call``: compute its activations again in the backward pass instead of keeping them.
+
+    bert4keras' name. For whole models ``build_transformer_model(..., remat=True)`` or ``keras.RematScope`` are simpler.
+    """
+
+    @functools.wraps(call)
+    def recomputing(self, inputs, *args, **kwargs):
+        leaves = keras.tree.flatten(inputs)
+        floating = [keras.backend.is_float_dtype(leaf.dtype) for leaf in leaves]
+
+        def run(*floats):  # TensorFlow recomputes functions of floating tensors only
+            values = iter(floats)
+            merged = [next(values) if is_float else leaf for leaf, is_float in zip(leaves, floating)]
+            return call(self, keras.tree.pack_sequence_as(inputs, merged), *args, **kwargs)
+
+        if any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+            return call(self, inputs, *args, **kwargs)
+        return keras.remat(run)(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
+
+    return recomputing
+
+
+def get_available_gpus():
+    """Names of the GPUs that the backend sees."""
+    return keras.distribution.list_devices("gpu")
+
+
+def symbolic(function):
+    """The function itself; Keras 3 does not tell graph and eager functions apart."""
+    return function
+
+
+graph_mode_decorator = symbolic
