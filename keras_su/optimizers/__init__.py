@@ -43,7 +43,7 @@ def extend_with_lazy_optimization(BaseOptimizer, name=None):
 
 
 def extend_with_exponential_moving_average(BaseOptimizer, name=None):
-    """A class with ``ema_momentum=0.999`` and ``apply_ema_weights``, ``reset_old_weights``; see :class:`ExponentialMovingAverage`."""
+    """A class with ``ema_momentum=0.999``, ``apply_ema_weights()`` and more; see :class:`ExponentialMovingAverage`."""
     return extend(BaseOptimizer, ExponentialMovingAverage, name)
 
 

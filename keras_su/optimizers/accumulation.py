@@ -14,20 +14,21 @@ class GradientAccumulation(Extension, extension="gradient_accumulation"):
     Args:
         grad_accum_steps: batches for each update.
 
-    Clipping, decay, schedules, moving averages and ``iterations`` see updates, not batches. A group that is not full when an epoch
-    or a program ends goes on in the next; it is part of the saved state.
+    Clipping, decay, schedules, moving averages and ``iterations`` see updates, not batches. A group that is not full when an
+    epoch or a program ends goes on in the next; it is part of the saved state.
     """
 
     def __init__(self, *args, grad_accum_steps=2, **kwargs):
         super().__init__(*args, **kwargs)
-        self.grad_accum_steps = positive("grad_accum_steps", grad_accum_steps)
+        self._steps_per_update = positive("grad_accum_steps", grad_accum_steps)
         if self.gradient_accumulation_steps:
             both = "grad_accum_steps and gradient_accumulation_steps"
             raise KerasSuError(f"{type(self).__name__}: {both} are two names for the same thing; give one of them.")
 
-    def build_extension(self, variables):
+    def build_state(self, variables):
+        super().build_state(variables)
         self._sums = slots(self, variables, "gradient_sum")
-        self._batches = self.add_variable((), dtype="int", name="batches_in_sum")
+        self._batches_summed = self.add_variable((), dtype="int", name="batches_in_sum")
 
     def apply(self, grads, trainable_variables=None):
         if len(grads) == 0:
@@ -36,7 +37,7 @@ class GradientAccumulation(Extension, extension="gradient_accumulation"):
             self.build(list(trainable_variables))
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
         self._check_variables_are_known(variables)
-        steps = self.grad_accum_steps
+        steps = self._steps_per_update
         summed = []
         for gradient, variable in zip(grads, variables):
             total = self._sums[self._get_variable_index(variable)]
@@ -55,14 +56,14 @@ class GradientAccumulation(Extension, extension="gradient_accumulation"):
             update_with(means, variables)
             for total in summed:
                 if total is not None:
-                    total.assign(ops.zeros_like(total))
+                    total.assign(ops.zeros(total.shape, total.dtype))
 
-        full = True if steps == 1 else ops.equal(self._batches, steps - 1)
+        full = True if steps == 1 else ops.equal(self._batches_summed, steps - 1)
         run_when(full, [*self.variables, *self._trainable_variables], update)
-        self._batches.assign((self._batches + 1) % steps)
+        self._batches_summed.assign((self._batches_summed + 1) % steps)
 
     def get_config(self):
-        return {**super().get_config(), "grad_accum_steps": self.grad_accum_steps}
+        return {**super().get_config(), "grad_accum_steps": self._steps_per_update}
 
 
 def positive(what, count):

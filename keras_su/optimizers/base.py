@@ -100,6 +100,11 @@ def run_when(condition, variables, update):
         variables: all Keras variables that ``update`` may assign.
         update: function without arguments or result.
     """
+    if keras.backend.backend() == "jax" and not isinstance(condition, bool):
+        try:
+            condition = bool(condition)
+        except TypeError:  # known when the compiled program runs
+            pass
     if isinstance(condition, bool):
         if condition:
             update()

@@ -22,7 +22,7 @@ class Extension:
     """Base of what can be added to an optimizer class. A subclass overrides what it needs, and calls ``super()`` first:
 
     - ``__init__`` with its own keyword arguments, and ``get_config`` with the same names;
-    - ``build`` to create state, with :func:`keras_su.optimizers.base.slots`;
+    - ``build_state`` to create state, with :func:`keras_su.optimizers.base.slots`;
     - ``transform`` to change the step of one variable;
     - ``_backend_update_step`` to change rates, or to look at all variables after an update.
     """
@@ -32,14 +32,6 @@ class Extension:
         if extension:
             EXTENSIONS[extension] = cls
             cls.extension_name = extension
-
-    def build(self, variables):
-        if not self.built:
-            super().build(variables)
-            self.build_extension(variables)
-
-    def build_extension(self, variables):
-        """Create the state of this extension."""
 
     def transform(self, step, weights, gradient, learning_rate, path):
         """The step that is taken instead of ``step``.
@@ -68,6 +60,14 @@ class Extended:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **current_spelling(kwargs))
         self._kept = _Kept()
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self.build_state(variables)
+
+    def build_state(self, variables):
+        """Extensions create theirs here, when the optimizer has its own."""
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = dense(gradient, variable.shape)
@@ -120,10 +120,9 @@ class Extended:
         config = super().get_config()
         generated = vars(type(self)).get("_made_of")
         if generated:
-            base, extensions = generated
-            name = keras.saving.get_registered_name(base)
-            added = [extension.extension_name for extension in extensions]
-            config["extended"] = {"base": name, "extensions": added, "name": type(self).__name__}
+            base, added = generated
+            added = [[extension.extension_name, name] for extension, name in added]
+            config["extended"] = {"base": keras.saving.get_registered_name(base), "with": added}
         return config
 
     @classmethod
@@ -131,26 +130,23 @@ class Extended:
         """An optimizer of the class that ``config["extended"]`` describes, whichever extended class is asked."""
         config = dict(config)
         described = config.pop("extended", None)
-        if described:
-            cls = _class_from(described, custom_objects)
-        return super(Extended, cls).from_config(config)
+        made = _class_from(described, custom_objects) if described else cls
+        return super(Extended, made).from_config(config)
 
 
 def _class_from(described, custom_objects):
     """The class that ``get_config`` described."""
     name = described["base"]
-    base = keras.saving.get_registered_object(name, custom_objects) or getattr(keras.optimizers, name, None)
-    if base is None:
+    made = keras.saving.get_registered_object(name, custom_objects) or getattr(keras.optimizers, name, None)
+    if made is None:
         raise unknown_name("optimizer", name, dir(keras.optimizers), "Register the class, or pass it in custom_objects.")
-    extensions = described["extensions"]
-    for i, extension in enumerate(extensions):
+    for extension, name in described["with"]:
         if extension not in EXTENSIONS:
             raise unknown_name("optimizer extension", extension, EXTENSIONS)
-        base = extend(base, EXTENSIONS[extension], described["name"] if i == len(extensions) - 1 else None)
-    return base
+        made = extend(made, EXTENSIONS[extension], name)
+    return made
 
 
-@cache
 def extend(base, extension, name=None):
     """The class of ``base`` optimizers with one more :class:`Extension` around everything that ``base`` has already.
 
@@ -158,15 +154,17 @@ def extend(base, extension, name=None):
     extensions, so a file needs nothing but ``import keras_su``, and the registered class of the base if it is yours.
     """
     base = _public(base)
-    inner, extensions = vars(base).get("_made_of", (base, ()))
-    if extension in extensions:
+    return _extend(base, extension, name or f"{base.__name__}With{extension.__name__}")
+
+
+@cache
+def _extend(base, extension, name):
+    inner, added = vars(base).get("_made_of", (base, ()))
+    if any(extension is other for other, _ in added):
         raise KerasSuError(f"{base.__name__} has {extension.extension_name} already; a second one would share its settings.")
     parents = (extension, base) if issubclass(base, Extended) else (extension, Extended, base)
-    made = type(
-        name or f"{base.__name__}With{extension.__name__}",
-        parents,
-        {"_made_of": (inner, (*extensions, extension)), "__module__": __name__, "__doc__": extension.__doc__},
-    )
+    made_of = (inner, (*added, (extension, name)))
+    made = type(name, parents, {"_made_of": made_of, "__module__": __name__, "__doc__": extension.__doc__})
     return register(made, name="ExtendedOptimizer")
 
 

@@ -47,7 +47,7 @@ class Tiger(Optimizer):
         self.beta = beta
         self.decay_rate = weight_decay
         self.grad_accum_steps = positive("Tiger: grad_accum_steps", grad_accum_steps)
-        self._points = sorted(read_schedule({0: 1} if lr_schedule is None else lr_schedule).items())
+        self._schedule = sorted(read_schedule({0: 1} if lr_schedule is None else lr_schedule).items())
         self.shrink_ratio = shrink_ratio
 
     def build(self, variables):
@@ -58,39 +58,35 @@ class Tiger(Optimizer):
         self._batches = self.add_variable((), dtype="int", name="batches_in_momentum")
 
     def apply(self, grads, trainable_variables=None):
-        if len(grads) == 0:
+        if self.grad_accum_steps == 1 or len(grads) == 0:
+            super().apply(grads, trainable_variables)
             return
         if not self.built:
             self.build(list(trainable_variables))
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
         self._check_variables_are_known(variables)
-        steps, update = self.grad_accum_steps, super().apply
-        full = True if steps == 1 else ops.equal(self._batches, steps - 1)
-        for gradient, variable in zip(self._clip_gradients(self._unscaled(grads)), variables):
-            if gradient is not None:
-                self._collect(gradient, variable, full)
-        run_when(full, [*self.variables, *self._trainable_variables], lambda: update(grads, variables))
-        self._batches.assign((self._batches + 1) % steps)
-
-    def _unscaled(self, grads):
+        grads = [None if gradient is None else dense(gradient, variable.shape) for gradient, variable in zip(grads, variables)]
         scale = self.loss_scale_factor or 1
-        return [gradient if gradient is None else gradient / scale for gradient in grads]
+        unscaled = [None if gradient is None else gradient / scale for gradient in grads]
+        full, update = ops.equal(self._batches, self.grad_accum_steps - 1), super().apply
+        for gradient, variable in zip(self._clip_gradients(unscaled), variables):
+            if gradient is not None and self._momentum[self._get_variable_index(variable)] is not None:
+                self._collect(gradient, variable)
+                stays = ops.logical_or(full, _finite(gradient))
+                weights = ops.cast(variable, wide(variable.dtype))
+                shrunk = weights + self._shrinking(weights, variable)
+                variable.assign(ops.cast(ops.where(stays, weights, shrunk), variable.dtype))
+        run_when(full, [*self.variables, *self._trainable_variables], lambda: update(grads, variables))
+        self._batches.assign((self._batches + 1) % self.grad_accum_steps)
 
-    def _collect(self, gradient, variable, full):
-        """Add one batch to the momentum; shrink a variable that would otherwise wait for a step."""
+    def _collect(self, gradient, variable):
+        """Add the gradient of a batch to the momentum, which decays once for each update."""
         momentum = self._momentum[self._get_variable_index(variable)]
-        if momentum is None:
-            return
-        gradient = ops.cast(dense(gradient, variable.shape), momentum.dtype)
+        gradient = ops.cast(gradient, momentum.dtype)
         finite = _finite(gradient)
-        share = (1 - self.beta) / self.grad_accum_steps
         begins = ops.logical_and(finite, ops.equal(self._batches, 0))
-        kept = ops.where(begins, self.beta, 1.0) * momentum
-        momentum.assign(kept + share * ops.where(finite, gradient, 0.0))
-        if full is not True:
-            waits = ops.logical_or(finite, full)
-            weights = ops.cast(variable, momentum.dtype)
-            variable.assign(ops.cast(ops.where(waits, weights, weights + self._shrinking(weights, variable)), variable.dtype))
+        added = (1 - self.beta) / self.grad_accum_steps * ops.where(finite, gradient, 0.0)
+        self.assign(momentum, ops.where(begins, self.beta, 1.0) * momentum + added)
 
     def _shrinking(self, weights, variable):
         """The step toward the start."""
@@ -101,9 +97,12 @@ class Tiger(Optimizer):
         return path_of(self._trainable_variables[self._get_variable_index(variable)])
 
     def update_step(self, gradient, variable, learning_rate):
+        gradient = dense(gradient, variable.shape)
+        if self.grad_accum_steps == 1:
+            self._collect(gradient, variable)
         momentum = self._momentum[self._get_variable_index(variable)]
         weights = ops.cast(variable, wide(variable.dtype))
-        factor = piecewise_linear(self.iterations, dict(tuple(point) for point in self._points))
+        factor = piecewise_linear(self.iterations, dict(tuple(point) for point in self._schedule))
         rate, decay = ops.cast(learning_rate, weights.dtype) * ops.cast(factor, weights.dtype), self.decay_rate
         path = self._path(variable)
         if matches(["bias|beta|gamma"], path):
@@ -113,12 +112,12 @@ class Tiger(Optimizer):
         else:
             rate = rate * root_mean_square(weights)
         step = -rate * (ops.sign(momentum) + decay * weights)
-        finite = _finite(dense(gradient, variable.shape))
+        finite = _finite(gradient)
         self.assign_add(variable, ops.where(finite, step, self._shrinking(weights, variable)))
 
     def get_config(self):
         own = {name: getattr(self, name) for name in ("beta", "grad_accum_steps", "shrink_ratio")}
-        schedule = {str(step): factor for step, factor in self._points}
+        schedule = {str(step): factor for step, factor in self._schedule}
         return {**super().get_config(), **own, "weight_decay": self.decay_rate, "lr_schedule": schedule}
 
 

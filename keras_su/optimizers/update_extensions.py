@@ -53,20 +53,22 @@ class Lookahead(Extension, extension="lookahead"):
         self.steps_per_slow_update = steps_per_slow_update
         self.slow_step_size = slow_step_size
 
-    def build_extension(self, variables):
+    def build_state(self, variables):
+        super().build_state(variables)
         self._slow = slots(self, variables, "slow")
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         pairs = _with_state(self._trainable_variables, self._slow)
         first = ops.equal(self.iterations, 0)
         for variable, slow in pairs:
-            slow.assign(ops.where(first, ops.cast(variable, slow.dtype), slow))
+            slow.assign(ops.where(first, ops.cast(variable, slow.dtype), slow.value))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
         now = ops.equal((self.iterations + 1) % self.steps_per_slow_update, 0)
         for variable, slow in pairs:
             fast = ops.cast(variable, slow.dtype)
-            slow.assign(ops.where(now, slow + self.slow_step_size * (fast - slow), slow))
-            variable.assign(ops.cast(ops.where(now, slow, fast), variable.dtype))
+            point = slow + self.slow_step_size * (fast - slow)
+            slow.assign(ops.where(now, point, slow.value))
+            variable.assign(ops.cast(ops.where(now, point, fast), variable.dtype))
 
     def get_config(self):
         own = {"steps_per_slow_update": self.steps_per_slow_update, "slow_step_size": self.slow_step_size}
@@ -87,7 +89,8 @@ class ExponentialMovingAverage(Extension, extension="exponential_moving_average"
         super().__init__(*args, ema_momentum=ema_momentum, **kwargs)
         self._before = _Backup()
 
-    def build_extension(self, variables):
+    def build_state(self, variables):
+        super().build_state(variables)
         self._average = slots(self, variables, "ema")
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
