@@ -108,7 +108,7 @@ class Seq2SeqCrossentropy(keras.losses.Loss):
         self.from_logits = from_logits
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        weights = ops.ones(ops.shape(y_true)) if sample_weight is None else wide(sample_weight)
+        weights = ops.ones(ops.shape(y_true)) if sample_weight is None else ops.cast(sample_weight, self.dtype)
         if len(weights.shape) == 1:
             weights = ops.ones(ops.shape(y_true)) * ops.expand_dims(weights, 1)
         return super().__call__(y_true, y_pred, _but_first(weights))

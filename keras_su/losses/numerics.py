@@ -57,7 +57,8 @@ def masked_mean(values, mask):
     >>> float(masked_mean([1.0, 3.0, float("nan")], [True, True, False]))
     2.0
     """
-    values, weights = wide(values), wide(mask)
+    values = wide(values)
+    weights = ops.cast(ops.convert_to_tensor(mask), values.dtype)
     total = ops.sum(weights)
     counted = ops.where(ops.equal(weights, 0), 0.0, values) * weights
     return ops.sum(counted) / ops.where(ops.equal(total, 0), 1.0, total)

@@ -69,7 +69,7 @@ def _base_loss(base, y_true, y_pred, from_logits, mask):
     if base == "categorical_crossentropy":
         logs = log_probabilities(y_pred, from_logits)
         return -ops.sum(ops.cast(y_true, logs.dtype) * logs, axis=-1)
-    return wide(_check_base(base)(y_true, y_pred))
+    return ops.cast(_check_base(base)(y_true, y_pred), wide(y_pred).dtype)
 
 
 def _check_base(base):

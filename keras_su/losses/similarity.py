@@ -51,7 +51,8 @@ def similarity_distillation(teacher, student, scale=100.0):
 
     Reference: https://kexue.fm/archives/8454.
     """
-    target, found = (ops.matmul(x, ops.transpose(x)) for x in (unit(ops.stop_gradient(teacher)), unit(student)))
+    target, found = (ops.matmul(x, ops.transpose(x)) for x in (unit(teacher), unit(student)))
+    target = ops.stop_gradient(ops.cast(target, found.dtype))
     return scale * ops.mean(ops.square(found - target), axis=-1)
 
 
