@@ -18,6 +18,8 @@ step                           returns
 =============================  =================================================================
 """
 
+import functools
+
 import keras
 
 from keras_su import initializers, layers
@@ -77,6 +79,7 @@ class ModelClass(Transformer):
         self.layer_norm_conds = [None, None, "linear"]
         self._settings = settings
         self.layers = {} if layers is None else layers
+        self._tensors = {}
         family = find_family(self.find_family_name(settings))
         super().__init__(None, family, rows=VocabularyRows(keep_tokens, compound_tokens))
         self._describe({})
@@ -213,20 +216,19 @@ class ModelClass(Transformer):
             arguments: further arguments of the call; for ``Lambda`` those of its function.
             **kwargs: arguments of the constructor.
         """
-        is_class = isinstance(layer, type)
-        if is_class and issubclass(layer, keras.layers.Dropout) and not kwargs.get("rate"):
-            return inputs
-        if is_class and issubclass(layer, keras.layers.Lambda):
-            kwargs["arguments"], arguments = arguments or {}, None
-        if layer is keras.layers.Add:
-            layer = layers.Residual  # Keras' Add loses the padding mask when one of its inputs has none
-        if layer is not None and kwargs.get("name") is None:
-            kwargs["name"] = keras.utils.unique_object_name(layer.__name__.lower()) if is_class else None
-        if not is_class and layer is not None:
-            name = self.prefixed(kwargs["name"])
-            if name not in self.layers:
-                self._tensors = {**self.__dict__.get("_tensors", {}), name: layer(**{**kwargs, "name": name})}
+        if layer is not None and not isinstance(layer, type):  # keras.Input is a function
+            name = self.prefixed(kwargs.get("name"))
+            if name not in self._tensors:
+                self._tensors[name] = layer(**{**kwargs, "name": name})
             return self._tensors[name]
+        if layer is not None:
+            kwargs.setdefault("name", f"{layer.__name__}-{len(self.layers)}")
+            if issubclass(layer, keras.layers.Dropout) and not kwargs.get("rate"):
+                return inputs
+            if layer is keras.layers.Add:
+                layer = layers.Residual  # Keras' Add loses the padding mask when one of its inputs has none
+            elif issubclass(layer, keras.layers.Lambda):
+                layer, arguments = functools.partial(layer, arguments=arguments or {}), None
         return Graph.apply(self.graph, inputs, layer, arguments, **kwargs)
 
     # ---- small helpers of bert4keras

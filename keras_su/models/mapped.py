@@ -62,7 +62,7 @@ def load_mapped(handle, checkpoint, mapping, ignore_missing=False):
                 if not fitting:
                     left = [tuple(weight.shape) for weight in weights]
                     raise CheckpointError(f"{tensor!r} {array.shape} fits no weight of {layer_name}; those left have {left}.")
-                weights.remove(fitting[0])
+                weights = [weight for weight in weights if weight is not fitting[0]]  # variables compare by value
                 plan.append((fitting[0], array))
     for weight, array in plan:
         weight.assign(array)
