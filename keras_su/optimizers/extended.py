@@ -17,6 +17,11 @@ from keras_su.registration import register
 # Name in saved files -> class. Every extension enters itself when it is defined.
 EXTENSIONS = {}
 
+# Whose step is the same before and after a decay of the weights, which can therefore become part of the step.
+STEP_WITHOUT_WEIGHTS = tuple(
+    getattr(keras.optimizers, name) for name in "SGD Adam RMSprop Nadam Adagrad Adadelta Adamax Lion".split()
+)
+
 
 class Extension:
     """Base of what can be added to an optimizer class. A subclass overrides what it needs, and calls ``super()`` first:
@@ -32,18 +37,6 @@ class Extension:
         if extension:
             EXTENSIONS[extension] = cls
             cls.extension_name = extension
-
-    def transform(self, step, weights, gradient, learning_rate, path):
-        """The step that is taken instead of ``step``.
-
-        Args:
-            step: what the optimizer and the extensions inside want to add to a variable; at least float32, like the others.
-            weights: the variable before the step.
-            gradient: as the optimizer got it: averaged and clipped.
-            learning_rate: scalar, with schedules applied.
-            path: the path of the variable.
-        """
-        return super().transform(step, weights, gradient, learning_rate, path)
 
 
 class _Kept:
@@ -80,7 +73,12 @@ class Extended:
         finally:
             kept.variable = kept.step = None
         if step is None:
-            return
+            if type(self).transform is Extended.transform:
+                return
+            advice = "self.assign, self.assign_add or self.assign_sub"
+            raise KerasSuError(
+                f"{type(self).__name__}: update_step must change variables with {advice}, where extensions see it."
+            )
         dtype = wide(variable.dtype)
         step, weights, gradient, rate = (ops.cast(x, dtype) for x in (step, variable, gradient, learning_rate))
         if self._decays_inside() and self._use_weight_decay(known):
@@ -88,11 +86,20 @@ class Extended:
         super().assign_add(variable, self.transform(step, weights, gradient, rate, path_of(known)))
 
     def transform(self, step, weights, gradient, learning_rate, path):
+        """The step that is taken instead of ``step``, which is the one of the optimizer and of the extensions inside.
+
+        Args:
+            step: what would be added to a variable; at least float32, like the other tensors.
+            weights: the variable before the step.
+            gradient: as the optimizer got it, averaged and clipped.
+            learning_rate: scalar, with schedules applied.
+            path: the path of the variable.
+        """
         return step
 
     # Keras takes its own `weight_decay` from the variable beforehand, where no extension would see it.
     def _decays_inside(self):
-        return self.weight_decay is not None and not isinstance(self, keras.optimizers.Muon)
+        return self.weight_decay is not None and isinstance(self, STEP_WITHOUT_WEIGHTS)
 
     def _apply_weight_decay(self, variables):
         if not self._decays_inside():
