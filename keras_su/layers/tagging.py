@@ -18,7 +18,7 @@ def visible_scores(y_pred):
 
 
 def sparse_labels(y_true, y_pred):
-    """Labels ``(batch, length)`` or ``(batch, length, 1)`` of any dtype as int32 ``(batch, length)``, and which of them are tags."""
+    """Labels of any dtype, with or without a last axis of size 1, as int32 ``(batch, length)``, and which of them are tags."""
     labels = ops.cast(ops.reshape(y_true, ops.shape(y_pred)[:-1]), "int32")
     known = ops.logical_and(ops.greater_equal(labels, 0), ops.less(labels, y_pred.shape[-1]))
     return ops.where(known, labels, 0), known
