@@ -9,12 +9,13 @@ from keras_su.errors import KerasSuError
 def with_unlabeled(labeled, unlabeled):
     """Join batches with labels and batches without, for :func:`virtual_adversarial_training`.
 
-    A compiled step sees one batch, so the stream of texts without labels has to travel in it. Their rows have sample weight 0. Those
-    with labels weigh more in turn, so that a loss that is the mean over the batch stays the mean over the labels.
+    A compiled step sees one batch, so the stream of texts without labels has to travel in it. Their rows have sample weight 0.
+    Those with labels weigh more in turn, so that a loss that is the mean over the batch stays the mean over the labels.
 
     Args:
         labeled: iterable of ``(x, y)`` or ``(x, y, sample_weight)``.
-        unlabeled: iterable of ``x``, or of tuples that begin with it. Structures as in ``labeled``; texts may have another length.
+        unlabeled: iterable of ``x``, or of tuples that begin with it. Structures as in ``labeled``; texts may have another
+            length.
 
     Yields:
         ``(x, y, sample_weight)`` until either ends. Shorter texts are padded with 0 at their end, missing labels are 0.
