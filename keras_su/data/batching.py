@@ -31,7 +31,7 @@ def sequence_padding(inputs, length=None, value=0, seq_dims=1, mode="post"):
         mode: ``"post"`` fills behind the sequences, ``"pre"`` before them.
 
     Returns:
-        array ``(len(inputs), *length, ...)`` in the dtype that the sequences have together. Empty lists have none and do not count.
+        array ``(len(inputs), *length, ...)`` in the dtype that the sequences have together. Empty lists have none.
 
     Raises:
         KerasSuError: there are no inputs, they do not fit together, or an argument is out of range.
@@ -46,34 +46,31 @@ def sequence_padding(inputs, length=None, value=0, seq_dims=1, mode="post"):
     if len(inputs) == 0:
         raise bad_value("inputs", inputs, "at least one sequence")
     if seq_dims == 1 and all(isinstance(x, list) and not (x and hasattr(x[0], "__len__")) for x in inputs):
-        flat, sizes = np.array(list(itertools.chain.from_iterable(inputs))), [(len(x),) for x in inputs]
-        flat = flat if len(flat) else np.array([], np.asarray(inputs[0]).dtype)
-        arrays = None
-    else:
-        arrays, flat = [_array(number, x, seq_dims) for number, x in enumerate(inputs)], None
-        sizes = [array.shape[:seq_dims] for array in arrays]
-    dtype = flat.dtype if arrays is None else np.result_type(*([a for a in arrays if a.size] or arrays))
-    lengths = _lengths(length, sizes, seq_dims)
-    padded = np.full((len(inputs), *lengths, *(() if arrays is None else _tail(arrays, seq_dims))), _filling(value, dtype), dtype)
-    if arrays is None:
-        _fill_rows(padded, flat, np.array(sizes)[:, 0], mode)
-        return padded
+        return _padded_lists(inputs, length, value, mode)
+    arrays = [_array(number, x, seq_dims) for number, x in enumerate(inputs)]
+    tail = _tail(arrays, seq_dims)
+    lengths = _lengths(length, [array.shape[:seq_dims] for array in arrays], seq_dims)
+    dtype = np.result_type(*([array for array in arrays if array.size] or arrays))
+    padded = np.full((len(inputs), *lengths, *tail), _filling(value, dtype), dtype)
     for target, array in zip(padded, arrays):
         kept = array[tuple(slice(size) for size in lengths)]
         spans = [slice(n) if mode == "post" else slice(size - n, size) for n, size in zip(kept.shape, lengths)]
-        target[tuple(spans)] = kept
+        target[tuple(spans)] = kept if kept.size else value
     return padded
 
 
-def _fill_rows(padded, flat, sizes, mode):
-    """Put sequences that stand one behind the other in ``flat`` into the rows of a matrix, without a loop over them."""
-    width = padded.shape[1]
-    kept = np.minimum(sizes, width)
+def _padded_lists(lists, length, value, mode):
+    """Lists of numbers as rows, without a loop over them."""
+    sizes = np.array([len(x) for x in lists])
+    (width,) = _lengths(length, sizes[:, None], 1)
+    flat = np.array(list(itertools.chain.from_iterable(lists)))
+    padded = np.full((len(lists), width), _filling(value, flat.dtype), flat.dtype)
     if (sizes > width).any():
         starts = np.cumsum(sizes) - sizes
         flat = flat[np.arange(len(flat)) - np.repeat(starts, sizes) < width]
-    columns = np.arange(width)
-    padded[columns < kept[:, None] if mode == "post" else columns >= width - kept[:, None]] = flat
+    kept, columns = np.minimum(sizes, width)[:, None], np.arange(width)
+    padded[columns < kept if mode == "post" else columns >= width - kept] = flat
+    return padded
 
 
 def _array(number, x, seq_dims):
@@ -89,14 +86,11 @@ def _array(number, x, seq_dims):
 
 
 def _tail(arrays, seq_dims):
-    """The axes that are not padded. An empty list, which is only one axis, fits all."""
+    """Sizes of the axes that are not padded. What is empty may lack them."""
     tails = {array.shape[seq_dims:] for array in arrays if array.size or array.ndim > seq_dims} or {()}
     if len(tails) > 1:
         raise KerasSuError(f"sequence_padding: behind the padded axes ({seq_dims}) shapes differ: {sorted(tails)}.")
-    tail = tails.pop()
-    if tail and any(array.ndim == seq_dims for array in arrays):
-        arrays[:] = [a.reshape(a.shape + (0,) * len(tail)) if a.ndim == seq_dims else a for a in arrays]
-    return tail
+    return tails.pop()
 
 
 def _lengths(length, sizes, seq_dims):
@@ -173,8 +167,8 @@ def _truncate(sequences, maxlen, indices=-1):
 def as_tuples(batch):
     """A batch with tuples where it had lists of arrays, which is the form that Keras takes on every backend.
 
-    The first level is ``(inputs, labels, weights)``; each of them may be an array, several arrays, a dictionary of arrays or ``None``.
-    Lists of plain numbers become arrays.
+    The first level is ``(inputs, labels, weights)``; each of them may be an array, several arrays, a dictionary of arrays or
+    ``None``. Lists of plain numbers become arrays.
 
     >>> (token_ids, segment_ids), labels = as_tuples([[np.ones((2, 3)), np.zeros((2, 3))], [0, 1]])
     >>> labels

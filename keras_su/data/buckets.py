@@ -10,15 +10,15 @@ from keras_su.errors import bad_value
 class BucketedDataset(keras.utils.PyDataset):
     """A data set for ``fit``, ``evaluate`` and ``predict`` whose batches hold samples of similar length.
 
-    Every epoch shuffles the samples, sorts them by length within windows of some batches, and shuffles the batches. Batches
-    and their order depend on ``seed`` and ``epoch`` only. The first batch is the longest one, so that a lack of memory shows at once,
-    and the second the shortest: Keras on TensorFlow learns from these two which axes vary. Call ``fit(..., shuffle=False)``, or Keras
+    Every epoch shuffles the samples, sorts them by length within windows of some batches, and shuffles the batches. What comes
+    depends on ``seed`` and ``epoch`` only. The first batch is the longest one, so that a lack of memory shows at once, and the
+    second the shortest: Keras on TensorFlow learns from these two which axes vary. Call ``fit(..., shuffle=False)``, or Keras
     shuffles the batches once more, by Python's global generator.
 
     Args:
         samples: sequence of samples, with a length and an index.
-        collate: function from a list of samples to a batch ``(inputs, labels)``; several inputs may be a list, labels may be ``None``
-            or absent.
+        collate: function from a list of samples to a batch ``(inputs, labels)``; several inputs may be a list, labels may be
+            ``None`` or absent.
         batch_size: samples in a batch.
         length: function from a sample to its length, called once for each; default ``len``.
         window: how many batches are sorted together. More save more padding and shuffle less.
@@ -34,9 +34,10 @@ class BucketedDataset(keras.utils.PyDataset):
     Raises:
         KerasSuError: there are no samples, fewer than one batch with ``drop_last``, or an argument is out of range.
 
-    >>> dataset = BucketedDataset(["一二三四", "一", "一二三", "二"], lambda texts: np.array([[len(t)] for t in texts]), batch_size=2)
+    >>> texts = ["红楼梦", "谁", "红楼", "我"]
+    >>> dataset = BucketedDataset(texts, lambda texts: np.array([[len(text)] for text in texts]), batch_size=2)
     >>> [batch[0].ravel().tolist() for batch in dataset]
-    [[3, 4], [1, 1]]
+    [[2, 3], [1, 1]]
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from keras_su.errors import KerasSuError, require
 class DataGenerator:
     """Base of the generators of bert4keras' scripts: a subclass says how samples become batches.
 
-    It overrides ``__iter__(self, random=False)``, goes through ``self.sample(random)`` and yields ``inputs, labels``. Several inputs
-    or labels may be lists; what comes out has tuples instead (`as_tuples`), which Keras takes on every backend.
+    It overrides ``__iter__(self, random=False)``, goes through ``self.sample(random)`` and yields ``inputs, labels``. Several
+    inputs or labels may be lists; what comes out has tuples instead (`as_tuples`), which Keras takes on every backend.
 
     Args:
         data: the samples: anything with a length and an index, or any iterable.
@@ -117,8 +117,8 @@ class DataGenerator:
         Args:
             types: dtype of each array of a sample, in the structure of the samples.
             shapes: their shapes in the same structure, ``None`` for open sizes.
-            names: makes dictionaries of the arrays: one name, a name for each array, or a list of names for the inputs and one for the
-                labels.
+            names: makes dictionaries of the arrays: one name, a name for each array, or a list of names for the inputs and one
+                for the labels.
             padded_batch: pad with zeros to the longest sample of the batch.
 
         Raises:

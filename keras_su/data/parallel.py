@@ -26,9 +26,9 @@ def parallel_apply(func, iterable, workers, max_queue_size, callback=None, dummy
         max_queue_size: most items that wait, beside one for each worker.
         callback: function that is called with each result, in this process. Nothing is returned then.
         dummy: threads instead of processes.
-        random_seeds: how processes seed ``numpy.random`` and ``random``: ``True`` by chance, a list with a seed for each worker, or
-            ``False`` not at all, so that all begin with the numbers of this process. Threads share one generator, which stays as
-            it is.
+        random_seeds: how processes seed ``numpy.random`` and ``random``: ``True`` by chance, a list with a seed for each worker,
+            or ``False`` not at all, so that all begin with the numbers of this process. Threads share one generator, which stays
+            as it is.
         unordered: results in the order in which they are ready; ``False`` keeps that of the items.
 
     Returns:
