@@ -6,9 +6,10 @@ import sys
 
 import jieba
 import pytest
+import rjieba
 
 from keras_su.errors import KerasSuError
-from keras_su.tokenizers import Tokenizer, segmenter
+from keras_su.tokenizers import Tokenizer, segmentation, segmenter
 
 TEXTS = [
     "我爱北京天安门，天安门上太阳升。",
@@ -18,8 +19,67 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize("engine", ["jieba", "rjieba"])
-def test_both_engines_cut_like_jieba_without_hmm(engine):
+@pytest.fixture
+def own_dictionary(monkeypatch):
+    """jieba with a dictionary that may be changed."""
+    jieba.initialize()
+    monkeypatch.setattr(jieba.dt, "FREQ", dict(jieba.dt.FREQ))
+    monkeypatch.setattr(jieba.dt, "total", jieba.dt.total)
+    monkeypatch.setattr(jieba.dt, "dictionary", None)
+    monkeypatch.setattr(jieba.dt, "initialized", True)
+    monkeypatch.setattr(jieba.finalseg, "Force_Split_Words", set())
+    return jieba
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Which engine cut, text by text."""
+    seen = []
+    monkeypatch.setattr(rjieba, "cut", lambda *a, cut=rjieba.cut: seen.append("rjieba") or cut(*a))
+    monkeypatch.setattr(jieba, "lcut", lambda *a, cut=jieba.lcut, **k: seen.append("jieba") or cut(*a, **k))
+    return seen
+
+
+def test_rjieba_cuts_while_jieba_has_its_own_dictionary(own_dictionary, calls):
+    cut = segmenter()
+    for text in TEXTS:
+        assert cut(text) == list(jieba.cut(text, HMM=False))
+    assert calls == ["rjieba"] * len(TEXTS)
+    assert segmenter("jieba")(TEXTS[0]) == cut(TEXTS[0]) and calls[-2:] == ["jieba", "rjieba"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: jieba.add_word("上太阳"),
+        lambda path: jieba.add_word("上太阳", freq=0),
+        lambda path: jieba.del_word("太阳"),
+        lambda path: jieba.load_userdict(["上太阳 9"]),
+        lambda path: jieba.suggest_freq(("天", "安门"), tune=True),
+        lambda path: jieba.set_dictionary(path),
+    ],
+)
+def test_jieba_cuts_once_its_dictionary_is_another(own_dictionary, calls, tmp_path, change):
+    cut = segmenter()
+    cut(TEXTS[0])
+    (tmp_path / "words.txt").write_text("上太阳 9 n\n", encoding="utf-8")
+    change(str(tmp_path / "words.txt"))
+    assert cut(TEXTS[0]) == list(jieba.cut(TEXTS[0], HMM=False))
+    assert calls == ["rjieba", "jieba"]
+
+
+def test_jieba_cuts_where_there_is_no_rjieba(own_dictionary, calls, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rjieba", None)
+    segmentation._has_rjieba.cache_clear()
+    try:
+        assert segmenter()(TEXTS[0]) == list(jieba.cut(TEXTS[0], HMM=False))
+        assert calls == ["jieba"]
+    finally:
+        segmentation._has_rjieba.cache_clear()
+
+
+@pytest.mark.parametrize("engine", [None, "jieba", "rjieba"])
+def test_all_engines_cut_like_jieba_without_hmm(engine):
     cut = pickle.loads(pickle.dumps(segmenter(engine)))
     for text in TEXTS:
         assert list(cut(text)) == jieba.lcut(text, HMM=False)

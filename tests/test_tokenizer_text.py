@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from keras_su.tokenizers import lowercase_and_normalize
 from keras_su.tokenizers.text import (
     CJK_RANGES,
+    COMPOSED,
     CONTEXTUAL,
     SELF_STANDING,
     is_cjk_character,
@@ -80,6 +81,12 @@ def test_self_standing_characters_are_one_word_everywhere():
                 assert len(words(f"a{character}b", lower)) == 3 and len(words(character, lower)[0]) == 1, hex(code)
         else:
             assert not is_cjk_character(character), hex(code)
+
+
+def test_only_composed_characters_have_another_form_than_their_lower_case():
+    for code in range(sys.maxunicode + 1):
+        if not COMPOSED.search(chr(code).lower()):
+            assert plain_normal(chr(code)) == chr(code).lower(), hex(code)
 
 
 @given(texts)

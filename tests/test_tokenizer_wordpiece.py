@@ -72,7 +72,8 @@ def test_the_memory_of_words_is_bounded(monkeypatch):
     tokenizer = Tokenizer(VOCABULARY)
     many = " ".join(f"a{n}" for n in range(1000))
     assert tokenizer.encode(many)[0] == tokenizer.tokens_to_ids(tokenizer.tokenize(many))
-    assert len(tokenizer._word_pieces) <= 10 and len(tokenizer._ids_of_text.of_words) <= 10
+    memory = tokenizer._remembered
+    assert all(0 < len(d) <= 10 for d in (memory.pieces, memory.text_ids.of_runs, memory.text_ids.of_runs.word_ids))
 
 
 def test_special_ids_and_public_names():

@@ -1,7 +1,10 @@
 """What every tokenizer shares: special tokens, one or two texts to ids, truncation, padded batches."""
 
+from itertools import repeat
+
 from keras_su import errors
-from keras_su.tokenizers.batch import checked_length, padded, text_pairs
+from keras_su.tokenizers.batch import all_texts, checked_length, padded, text_columns
+from keras_su.tokenizers.rows import Around, padded_rows, row_lengths, shortened
 from keras_su.tokenizers.truncation import check_truncate_from, truncate
 
 PATTERNS = ("S*E*E", "S*ES*E")
@@ -14,6 +17,11 @@ def _special_id(role):
         lambda self, value: setattr(self, attribute, value),
         doc=f"Id of the {role} token, or None where the vocabulary has none; the same as ``{attribute}``.",
     )
+
+
+def _check_room(maxlen, specials):
+    if specials > maxlen:
+        raise errors.bad_value("maxlen", maxlen, f"at least {specials}, the number of special tokens")
 
 
 class TokenizerBase:
@@ -197,23 +205,53 @@ class TokenizerBase:
             raise errors.unknown_name("padding_side", padding_side, ("right", "left"))
         if length is not None:
             maxlen = min(checked_length("length", length), length if maxlen is None else checked_length("maxlen", maxlen))
+        firsts, seconds = text_columns(texts, second_texts)
+        columns = self._columns_of_ids(firsts, seconds)
+        if columns is not None:
+            return self._padded_columns(columns, maxlen, pattern, truncate_from, length, padding_side, dtype)
         rows = [
             self.encode(first, second, maxlen=maxlen, pattern=pattern, truncate_from=truncate_from)
-            for first, second in text_pairs(texts, second_texts)
+            for first, second in zip(firsts, repeat(None) if seconds is None else seconds)
         ]
         lengths = [len(token_ids) for token_ids, _ in rows]
         width = max(lengths, default=0) if length is None else length
-        pad_id = self._token_pad_id
-        if pad_id is None:
-            if any(n < width for n in lengths):
-                raise errors.KerasSuError(
-                    f"The vocabulary has no padding token {self._token_pad!r}. Assign the id to pad with: tokenizer.pad_id = 0."
-                )
-            pad_id = 0
+        pad_id = self._padding_for(lengths, width)
         return (
             padded([token_ids for token_ids, _ in rows], width, pad_id, padding_side, dtype),
             padded([segment_ids for _, segment_ids in rows], width, 0, padding_side, dtype),
         )
+
+    def _columns_of_ids(self, firsts, seconds):
+        """A list of one or two `Ragged`, or ``None`` where something has to see the texts one by one."""
+        columns = [firsts] if seconds is None else [firsts, seconds]
+        if not firsts or not all(map(all_texts, columns)):
+            return None
+        if type(self).encode is not TokenizerBase.encode or type(self).tokenize is not TokenizerBase.tokenize:
+            return None  # a subclass has its own
+        columns = [self._texts_ids(texts) for texts in columns]
+        return None if None in columns else columns
+
+    def _padded_columns(self, columns, maxlen, pattern, truncate_from, length, padding_side, dtype):
+        """What `encode_batch` returns, on arrays."""
+        if pattern not in PATTERNS:
+            raise errors.unknown_name("pattern", pattern, PATTERNS)
+        start, end = self._ids_around()
+        around = Around(start, end, start if pattern == "S*ES*E" else [])
+        if maxlen is not None:
+            limit = checked_length("maxlen", maxlen)
+            _check_room(limit, around.count(len(columns)))
+            columns = shortened(columns, around, limit, check_truncate_from(truncate_from))
+        lengths = row_lengths(columns, around)
+        width = int(lengths.max()) if length is None else length
+        return padded_rows(columns, around, width, self._padding_for(lengths, width), padding_side, dtype)
+
+    def _padding_for(self, lengths, width):
+        """The id to pad with; the error for a vocabulary without one where a row is shorter than ``width``."""
+        if self._token_pad_id is None and any(n < width for n in lengths):
+            raise errors.KerasSuError(
+                f"The vocabulary has no padding token {self._token_pad!r}. Assign the id to pad with: tokenizer.pad_id = 0."
+            )
+        return self._token_pad_id or 0
 
     def _translated(self, text):
         if not isinstance(text, str):
@@ -237,21 +275,25 @@ class TokenizerBase:
         """What to cut out of each sequence so that, without ``dropped`` of their tokens, they have ``maxlen`` together."""
         limit = maxlen + dropped
         fixed = sum(len(items) - stop + start for items, (start, stop) in zip(sequences, bodies))
-        if fixed > limit:
-            raise errors.bad_value("maxlen", maxlen, f"at least {fixed - dropped}, the number of special tokens")
+        _check_room(maxlen, fixed - dropped)
         return truncate(sequences, bodies, limit, truncate_from)
 
     def _text_ids(self, text):
         """Ids of a text without special tokens around them; the hook for a faster road than through tokens."""
         return self.tokens_to_ids(self._translated(text))
 
+    def _texts_ids(self, texts):
+        """`_text_ids` of many texts as `Ragged`, or ``None``; the hook for a faster road than one text after another."""
+        return None
+
     def _ids_of(self, name, text):
         """Ids of a text with its special tokens, or of tokens; and the bounds of those that truncation may take."""
         if isinstance(text, str) and type(self).tokenize is not TokenizerBase.tokenize:
             text = self.tokenize(text)  # a subclass has its own
         if isinstance(text, str):
-            ids = self._surrounded(self._text_ids(text), self._end_token_id("start"), self._end_token_id("end"))
-            return ids, (int(self._token_start is not None), len(ids) - int(self._token_end is not None))
+            start, end = self._ids_around()
+            ids = start + self._text_ids(text) + end
+            return ids, (len(start), len(ids) - len(end))
         if not isinstance(text, (list, tuple)) or not all(isinstance(token, str) for token in text):
             if isinstance(text, (list, tuple)):
                 raise errors.bad_value(name, text[:3], "a text or the tokens of one text; many texts go to encode_batch")
@@ -262,16 +304,15 @@ class TokenizerBase:
             raise errors.bad_value(name, tokens[:3], f"a text or the tokens of one text; {looks}")
         return self.tokens_to_ids(tokens), self._body(tokens)
 
-    def _end_token_id(self, role):
-        token = getattr(self, f"_token_{role}")
-        if token is None:
-            return None
-        if not self._knows(token):
-            raise errors.KerasSuError(
-                f"The vocabulary has no {token!r}, which token_{role} puts around every text. "
-                f"Expected one of its tokens: pass token_{role}=, or token_{role}=None for nothing."
-            )
-        return self.token_to_id(token)
+    def _ids_around(self):
+        """The ids before and after every text, as two lists of at most one id."""
+        for role, token in (("start", self._token_start), ("end", self._token_end)):
+            if token is not None and not self._knows(token):
+                raise errors.KerasSuError(
+                    f"The vocabulary has no {token!r}, which token_{role} puts around every text. "
+                    f"Expected one of its tokens: pass token_{role}=, or token_{role}=None for nothing."
+                )
+        return tuple([] if t is None else [self.token_to_id(t)] for t in (self._token_start, self._token_end))
 
     def _offsets_of(self, name, text):
         if text is not None and not isinstance(text, str):

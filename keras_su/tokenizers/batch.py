@@ -18,23 +18,34 @@ def checked_length(name, value):
     return length
 
 
-def text_pairs(texts, second_texts):
-    """``(first, second)`` of every row; ``second`` is ``None`` for a single text.
+def text_columns(texts, second_texts):
+    """The first and the second texts of all rows, as two lists; the second is ``None`` when every row is a single text.
 
     Args:
         texts: iterable of texts, of lists of tokens, or (without ``second_texts``) of tuples of two of these.
         second_texts: iterable of as many second texts, or ``None``.
+
+    >>> text_columns(["a", ("b", "c")], None)
+    (['a', 'b'], [None, 'c'])
     """
     texts = _as_list("texts", texts)
     if second_texts is not None:
         second_texts = _as_list("second_texts", second_texts)
         if len(texts) != len(second_texts):
             raise errors.bad_value("second_texts", f"{len(second_texts)} texts", f"{len(texts)}, as many as texts")
-        return list(zip(texts, second_texts))
+        return texts, second_texts
+    if all_texts(texts) or not any(isinstance(text, tuple) for text in texts):
+        return texts, None
     for text in texts:
         if isinstance(text, tuple) and len(text) != 2:
             raise errors.bad_value("texts", text, "tuples of two texts (the tokens of one text go into a list)")
-    return [text if isinstance(text, tuple) else (text, None) for text in texts]
+    rows = [text if isinstance(text, tuple) else (text, None) for text in texts]
+    return [first for first, _ in rows], [second for _, second in rows]
+
+
+def all_texts(entries):
+    """Whether every entry is a plain string."""
+    return set(map(type, entries)) <= {str}
 
 
 def padded(rows, width, value, side, dtype):

@@ -37,10 +37,15 @@ CONTEXTUAL = re.compile(
     "\U00016ff0\U00016ff1\U0001d15e-\U0001d166\U0001d16d-\U0001d172\U0001d1bb-\U0001d1c0]"
 )
 
-# Runs of characters that are words of one character each wherever they stand: ideographs and the usual Chinese punctuation.
-SELF_STANDING = re.compile(
-    "([" + "".join(f"{chr(a)}-{chr(b)}" for a, b in CJK_RANGES) + "，。！？：；、“”‘’《》（）…—【】「」]+)"
-)
+# Characters that may decompose or be accents: all but ASCII, ideographs, and the usual Chinese punctuation and full-width forms.
+COMPOSED = re.compile("[^\0-\x7f\u2010-\u2027\u3000-\u3029\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff5e]")
+
+# Characters that are words of their own wherever they stand: ideographs, the usual Chinese punctuation, ASCII signs.
+_ALONE = "".join(f"{chr(a)}-{chr(b)}" for a, b in CJK_RANGES) + "，。！？：；、“”‘’《》（）…—【】「」" + r"!-/:-@\[-`{-~"
+SELF_STANDING = re.compile(f"[{_ALONE}]")
+
+# Runs of them and of blanks, with which `APART.split(text)` fills every second place.
+APART = re.compile(f"([{_ALONE} ]+)")
 
 
 def is_cjk_character(character):
@@ -76,7 +81,7 @@ def lowercase_and_normalize(text):
     'cafe istanbul'
     """
     text = text.lower()
-    if text.isascii():
+    if not COMPOSED.search(text):
         return text
     return "".join(character for character in unicodedata.normalize("NFD", text) if unicodedata.category(character) != "Mn")
 
@@ -125,22 +130,14 @@ def spaced_forms(lower):
     return SpacedForms(normal_forms(lower))
 
 
-def resolve_context(text, lower):
-    """The text itself, or its normal form where that depends on more than single characters."""
-    return lowercase_and_normalize(text) if lower and CONTEXTUAL.search(text) else text
-
-
 def words(text, lower):
     """The words of a text: runs between white space, with every ideograph and punctuation mark on its own.
 
     >>> words("Don't 生气!", lower=True)
     ['don', "'", 't', '生', '气', '!']
     """
-    return words_of_resolved(resolve_context(text, lower), lower)
-
-
-def words_of_resolved(text, lower):
-    """`words` of a text, or of a part of one, that `resolve_context` has seen already (a second time could change it again)."""
+    if lower and CONTEXTUAL.search(text):
+        text = lowercase_and_normalize(text)  # once only: a second time could change it again
     return text.translate(spaced_forms(lower)).split()
 
 

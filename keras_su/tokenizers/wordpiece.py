@@ -4,15 +4,32 @@ import operator
 import os
 import re
 from itertools import chain, repeat
+from typing import NamedTuple
 
 from keras_su import errors
 from keras_su.tokenizers import text as characters
 from keras_su.tokenizers.alignment import align
 from keras_su.tokenizers.base import TokenizerBase
+from keras_su.tokenizers.bulk import BulkIds
 from keras_su.tokenizers.detokenize import join_pieces
 from keras_su.tokenizers.paths import folder_lower_case
-from keras_su.tokenizers.pieces import TextIds, WordPieces
+from keras_su.tokenizers.pieces import RunIds, SegmentedTextIds, TextIds, WordIds, WordPieces
 from keras_su.tokenizers.vocab import is_redundant, load_vocab, stem
+
+# Methods that a script may replace, in a subclass or on the tokenizer itself; ids then come from tokens, one after another.
+HOOKS = ("_tokenize", "_word_piece_tokenize", "token_to_id", "tokens_to_ids")
+
+
+class Memory(NamedTuple):
+    """What a tokenizer remembers while its settings, and the size of its vocabulary, stay as they are."""
+
+    version: object  # of the settings
+    size: int  # of the vocabulary
+    hooked: bool  # whether one of `HOOKS` was replaced
+    pieces: WordPieces
+    text_ids: TextIds | SegmentedTextIds | None  # None where ids have to come from tokens
+    texts_ids: BulkIds | None  # None where texts have to come one by one
+    around: tuple | None  # ids before and after each text; None where they have to be asked for
 
 
 class Tokenizer(TokenizerBase):
@@ -54,6 +71,8 @@ class Tokenizer(TokenizerBase):
     Reference: https://github.com/google-research/bert (tokenization.py), https://github.com/bojone/bert4keras (tokenizers.py).
     """
 
+    _memory = None
+
     def __init__(
         self,
         token_dict,
@@ -88,11 +107,36 @@ class Tokenizer(TokenizerBase):
                 )
         longest_first = sorted(self._special_tokens, key=len, reverse=True)
         self._special_pattern = re.compile("({})".format("|".join(map(re.escape, longest_first)))) if longest_first else None
-        self._caches_are_for = None
-        self._refresh_caches()
-        self._is_customized = any(
-            getattr(type(self), name) is not getattr(Tokenizer, name) for name in ("_tokenize", "token_to_id", "tokens_to_ids")
-        )
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        # Settings may be assigned from outside, methods as well: what was remembered under the old ones is forgotten.
+        self.__dict__["_version"] = object()
+
+    @property
+    def _remembered(self):
+        """The `Memory` that goes with the present settings and vocabulary."""
+        memory = self._memory
+        if memory is None or memory.version is not self._version or memory.size != len(self._token_dict):
+            memory = self.__dict__["_memory"] = self._new_memory(self._version)
+        return memory
+
+    def _new_memory(self, version):
+        pieces = WordPieces(self._token_dict, self._word_maxlen)
+        hooked = any(getattr(type(self), name) is not getattr(Tokenizer, name) or name in self.__dict__ for name in HOOKS)
+        text_ids = texts_ids = around = None
+        if not (hooked or self._special_pattern or self._token_translate or self._token_unk_id is None):
+            run_ids = RunIds(WordIds(pieces, self._token_unk_id), self._do_lower_case)
+            if self._pre_tokenize is None:
+                text_ids, texts_ids = TextIds(run_ids), BulkIds(run_ids)
+            else:
+                text_ids = SegmentedTextIds(run_ids, self._pre_tokenize)
+        if not hooked and all(token is None or token in self._token_dict for token in (self._token_start, self._token_end)):
+            around = super()._ids_around()
+        return Memory(version, len(self._token_dict), hooked, pieces, text_ids, texts_ids, around)
+
+    def __getstate__(self):  # what is remembered does not travel to other processes
+        return {**self.__dict__, "_memory": None}
 
     def token_to_id(self, token):
         """Id of a token; that of the unknown token when the vocabulary lacks it."""
@@ -181,47 +225,41 @@ class Tokenizer(TokenizerBase):
                 pieces.append(stem(self._token_translate_inv.get(token, token)))
         return align(text, pieces, self._do_lower_case)
 
-    def _tokenize(self, text):
-        """Tokens of a text without special tokens around them."""
+    def _tokenize(self, text, pre_tokenize=True):
+        """Tokens of a text without special tokens around them; without word segmentation if ``pre_tokenize`` is ``False``."""
+        segment = self._pre_tokenize if pre_tokenize else None
         if self._special_pattern is None:
-            return self._plain_tokens(text)
+            return self._plain_tokens(text, segment)
         chunks = self._special_pattern.split(text)  # every second one is a special token
-        return list(chain.from_iterable([c] if i % 2 else self._plain_tokens(c) for i, c in enumerate(chunks)))
+        return list(chain.from_iterable([c] if i % 2 else self._plain_tokens(c, segment) for i, c in enumerate(chunks)))
 
-    def _plain_tokens(self, text):
-        self._refresh_caches()
-        if self._pre_tokenize is None:
-            words = characters.words(text, self._do_lower_case)
-            return list(chain.from_iterable(map(self._word_pieces.__getitem__, words)))
+    def _word_piece_tokenize(self, word):
+        """Pieces of a word, as a list."""
+        return list(self._remembered.pieces[word])
+
+    def _plain_tokens(self, text, segment):
+        memory = self._remembered
+        cut = self._word_piece_tokenize if memory.hooked else memory.pieces.__getitem__
+        if segment is None:
+            return list(chain.from_iterable(map(cut, characters.words(text, self._do_lower_case))))
         tokens = []
-        for word in self._pre_tokenize(characters.lowercase_and_normalize(text) if self._do_lower_case else text):
-            if word in self._token_dict:
-                tokens.append(word)
-            else:
-                for part in characters.words(word, self._do_lower_case):
-                    tokens.extend(self._word_pieces[part])
+        for word in segment(characters.lowercase_and_normalize(text) if self._do_lower_case else text):
+            parts = characters.words(word, self._do_lower_case)
+            tokens += [word] if word in self._token_dict else chain.from_iterable(map(cut, parts))
         return tokens
 
     def _text_ids(self, text):
         """Ids of a text without special tokens around them, straight from its words unless something has to see the tokens."""
-        if (
-            self._is_customized
-            or self._pre_tokenize
-            or self._special_pattern
-            or self._token_translate
-            or self._token_unk_id is None
-        ):
-            return super()._text_ids(text)
-        self._refresh_caches()
-        return self._ids_of_text(text)
+        ids_of = self._remembered.text_ids
+        return super()._text_ids(text) if ids_of is None else ids_of(text)
 
-    def _refresh_caches(self):
-        """Forget what was remembered if the vocabulary or a setting was changed from outside."""
-        current = (len(self._token_dict), self._token_unk_id, self._do_lower_case)
-        if current != self._caches_are_for:
-            self._word_pieces = WordPieces(self._token_dict, self._word_maxlen)
-            self._ids_of_text = TextIds(self._word_pieces, self._token_unk_id, self._do_lower_case)
-            self._caches_are_for = current
+    def _texts_ids(self, texts):
+        """The same for many texts, as `Ragged`, or ``None`` where something has to see the tokens."""
+        ids_of = self._remembered.texts_ids
+        return None if ids_of is None else ids_of(texts)
+
+    def _ids_around(self):
+        return self._remembered.around or super()._ids_around()
 
     def _knows(self, token):
         return token in self._token_dict
