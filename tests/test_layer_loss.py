@@ -96,6 +96,7 @@ def test_it_trains_and_returns_what_was_chosen():
 
 def test_a_model_with_its_loss_survives_a_file(tmp_path):
     model = model_with(CrossEntropy(0.5, output_axis=1, name="loss_layer"))
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", custom_objects={"CrossEntropy": CrossEntropy})
     assert again.get_layer("loss_layer").scale == 0.5 and again.get_layer("loss_layer").output_axis == 1

@@ -17,6 +17,7 @@ from keras_su.layers.global_pointer import EfficientGlobalPointer, GlobalPointer
 from keras_su.layers.joining import BatchConcat, BatchSplit, Concatenate1D, integerize_shape
 from keras_su.layers.loss_layer import Loss
 from keras_su.layers.memm import MaximumEntropyMarkovModel
+from keras_su.layers.mixed_chunk import MixedChunkAttention
 from keras_su.layers.normalization import LayerNormalization, ScaleOffset
 from keras_su.layers.pooling import Pooling
 from keras_su.layers.positions import RelativePositionEmbedding, RelativePositionEmbeddingT5, RotaryPositionEmbedding
@@ -48,6 +49,7 @@ __all__ = [
     "Mapping",
     "MaskedConvolution",
     "MaximumEntropyMarkovModel",
+    "MixedChunkAttention",
     "MultiHeadAttention",
     "Pooling",
     "PositionEmbedding",

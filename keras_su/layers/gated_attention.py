@@ -30,6 +30,7 @@ class GatedAttentionUnit(Layer):
         attention_scale: divide the scores by ``sqrt(key_size)``.
         attention_dropout: dropout rate of the attention weights.
         kernel_initializer: of the dense layers.
+        length_floor: smallest number of visible keys that ``softmax_plus`` counts; 16 in the released GAU-alpha weights.
 
     Call arguments:
         inputs: ``x`` ``(batch, T, width)``, or a list ``[x, (attention bias), (rotary table)]``; with
@@ -61,6 +62,7 @@ class GatedAttentionUnit(Layer):
         attention_scale=True,
         attention_dropout=None,
         kernel_initializer="glorot_uniform",
+        length_floor=16,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -78,6 +80,7 @@ class GatedAttentionUnit(Layer):
         self.attention_scale = attention_scale
         self.attention_dropout = attention_dropout
         self.kernel_initializer = kernel_initializer
+        self.length_floor = length_floor
 
     def build(self, input_shape):
         shapes = input_shape if isinstance(input_shape[0], (list, tuple)) else [input_shape]
@@ -137,6 +140,7 @@ class GatedAttentionUnit(Layer):
             bias=bias,
             scale=None if self.attention_scale else 1.0,
             normalization=self.normalization,
+            length_floor=self.length_floor,
             dropout=self.dropout,
             training=training,
         )
