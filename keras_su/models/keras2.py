@@ -4,7 +4,9 @@
 itself is not changed.
 """
 
+import contextlib
 import os
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -13,48 +15,53 @@ import h5py
 import keras
 import numpy as np
 
-from keras_su.errors import KerasSuError, bad_value
+from keras_su.errors import KerasSuError, bad_value, did_you_mean, listing
 from keras_su.registration import register
 from keras_su.weights.output import replacing
 
 _KERAS_3_SUFFIX = ".weights.h5"
+_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+_NUMBERS = (int, float, bool, np.number, np.bool_)
 _WORKERS = ("workers", "use_multiprocessing", "max_queue_size")  # of Keras 2; a PyDataset has them of its own in Keras 3
 
 
 class Keras2Spellings:
     """What is different in a model of Keras 2: names of files, lists where Keras 3 wants tuples or arrays, old methods."""
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """As in Keras; batches of a generator may also be lists, and ``workers`` and its companions are ignored."""
-        _drop_workers(kwargs)
-        return super().fit(_batches(x), *args, validation_data=_batches(validation_data), **kwargs)
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """As in Keras; ``workers`` and its companions are ignored.
 
-    def evaluate(self, x=None, *args, **kwargs):
-        """As in Keras; batches of a generator may also be lists, inputs nested lists."""
+        Inputs and labels may also be nested lists, batches of a generator lists of arrays, all of them of any length.
+        """
         _drop_workers(kwargs)
-        return super().evaluate(self._arrays(_batches(x)), *args, **kwargs)
+        return super().fit(self._data(x), _labels(y), *args, validation_data=_stream(validation_data), **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As in Keras; inputs, labels and batches may be lists as in :meth:`fit`."""
+        _drop_workers(kwargs)
+        return super().evaluate(self._data(x), _labels(y), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """As in Keras; inputs may also be nested Python lists, ``model.predict([[ids], [segment_ids]])``, and nothing is printed.
 
-        ``verbose=1`` shows the progress.
+        For a model with one input ``model.predict([ids])`` is a batch of one text. ``verbose=1`` shows the progress.
         """
         _drop_workers(kwargs)
         if len(args) < 2:
             kwargs.setdefault("verbose", 0)
-        return super().predict(self._arrays(_batches(x)), *args, **kwargs)
+        return super().predict(self._data(x, only_inputs=True), *args, **kwargs)
 
     def predict_on_batch(self, x):
         """As in Keras; inputs may also be nested Python lists."""
         return super().predict_on_batch(self._arrays(x))
 
-    def train_on_batch(self, x, *args, **kwargs):
-        """As in Keras; inputs may also be nested Python lists."""
-        return super().train_on_batch(self._arrays(x), *args, **kwargs)
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As in Keras; inputs and labels may also be nested Python lists."""
+        return super().train_on_batch(self._arrays(x), _labels(y), *args, **kwargs)
 
-    def test_on_batch(self, x, *args, **kwargs):
-        """As in Keras; inputs may also be nested Python lists."""
-        return super().test_on_batch(self._arrays(x), *args, **kwargs)
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """As in Keras; inputs and labels may also be nested Python lists."""
+        return super().test_on_batch(self._arrays(x), _labels(y), *args, **kwargs)
 
     def fit_generator(self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs):
         """The name of :meth:`fit` in Keras 2 for generators."""
@@ -94,16 +101,16 @@ class Keras2Spellings:
             by_name: for files of Keras 2: find the layers by name, leave those alone that the file lacks.
             skip_mismatch: leave variables alone whose shapes differ.
             **kwargs: of ``keras.Model.load_weights``.
+
+        Raises:
+            KerasSuError: there is no such file, or it holds something else.
         """
-        path = Path(filepath)
-        if not path.is_file():
-            return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)  # with Keras' own error
-        suffix = _kind_of(path)
+        path = _existing(filepath)
+        if path is None:
+            return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         if by_name:
             kwargs["by_name"] = True
-        with tempfile.TemporaryDirectory() as folder:
-            named = Path(folder) / f"model{suffix}"
-            named.symlink_to(path.resolve())
+        with _under_suffix(path, _kind_of(path)) as named:
             return super().load_weights(named, skip_mismatch=skip_mismatch, **kwargs)
 
     def save(self, filepath, overwrite=True, **kwargs):
@@ -113,7 +120,7 @@ class Keras2Spellings:
         """
         kwargs.pop("save_format", None)
         path = Path(filepath)
-        if path.suffix in (".keras", ".h5", ".hdf5") or kwargs.get("zipped") is False or "://" in str(filepath):
+        if path.suffix in _MODEL_SUFFIXES or kwargs.get("zipped") is False or "://" in str(filepath):
             return super().save(filepath, overwrite=overwrite, **kwargs)
         kwargs.pop("include_optimizer", None)
         _check_new(path, overwrite)
@@ -123,16 +130,23 @@ class Keras2Spellings:
             os.replace(named, temporary)
         return None
 
+    def _data(self, x, only_inputs=False):
+        return self._arrays(_stream(x, only_inputs))
+
     def _arrays(self, x):
         """Nested lists of numbers as arrays, one for each input of the model; everything else as it is."""
-        if not isinstance(x, (list, tuple)) or not any(_is_nested(entry) for entry in x):
+        if not isinstance(x, (list, tuple)) or not any(_is_rows(entry) for entry in x):
             return x
-        count = len(self.inputs) if getattr(self, "inputs", None) else 1
-        if count == 1:
-            return np.array(x[0] if len(x) == 1 and np.ndim(x[0]) > 1 else x)
-        if len(x) != count:
-            raise bad_value("inputs of the model", f"a list of {len(x)}", f"a list of {count}, one entry for each input")
-        return [np.array(entry) if _is_nested(entry) else entry for entry in x]
+        inputs = getattr(self, "inputs", None) or [None]
+        if len(inputs) > 1:
+            if len(x) != len(inputs):
+                raise bad_value("inputs of the model", f"a list of {len(x)}", f"a list of {len(inputs)}, one for each input")
+            return [_array(entry) if _is_rows(entry) else entry for entry in x]
+        if len(x) == 1 and isinstance(x[0], (list, tuple)):
+            only = _array(x[0])  # a list of one input, or a batch of one row
+            rank = 2 if inputs[0] is None else len(inputs[0].shape)
+            return only if only.ndim >= rank else only[None]
+        return _array(x)
 
 
 class _AnyKerasModel(type(keras.Model)):
@@ -154,30 +168,73 @@ class Model(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
     """
 
     def __new__(cls, *args, **kwargs):
-        is_functional = len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= set(kwargs)
-        if cls is Model and is_functional:
+        if cls is Model and _is_functional(args, kwargs):
             return FunctionalModel(*args, **kwargs)
-        return super().__new__(cls, *args, **kwargs)
+        if _is_functional(args, kwargs):
+            _derive_from_functional(cls)
+        return keras.Model.__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args, **kwargs):
+        if _is_functional(args, kwargs):
+            _derive_from_functional(type(self))
+        keras.Model.__init__(self, *args, **kwargs)
 
 
-class FunctionalModel(Keras2Spellings, keras.Model):
-    """What ``Model(inputs, outputs)`` makes. Keras turns a class with functional instances into a functional one for good, so
-    that it cannot be the class that users derive theirs from."""
+class FunctionalModel(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
+    """What ``Model(inputs, outputs)`` makes.
+
+    Keras turns a class with functional instances, and all that it derives from, into functional ones for good. :class:`Model`
+    must not become one, as users derive models with a ``call`` of their own from it.
+    """
 
 
 register(FunctionalModel, name="Model")
 
 
+def _is_functional(args, kwargs):
+    return len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= set(kwargs)
+
+
+def _derive_from_functional(cls):
+    """Let a subclass of :class:`Model` with functional instances derive from :class:`FunctionalModel` instead."""
+    for one in cls.__mro__:
+        if Model in one.__bases__:
+            one.__bases__ = tuple(FunctionalModel if base is Model else base for base in one.__bases__)
+
+
 def load_model(filepath, custom_objects=None, compile=True, **kwargs):
     """``keras.models.load_model`` for a file of any name."""
-    path = Path(filepath)
-    if path.suffix in (".keras", ".h5", ".hdf5") or not path.is_file():
+    path = _existing(filepath)
+    if path is None or path.suffix in _MODEL_SUFFIXES:
         return keras.models.load_model(filepath, custom_objects=custom_objects, compile=compile, **kwargs)
-    suffix = ".keras" if zipfile.is_zipfile(path) else ".h5"
+    with _under_suffix(path, ".keras" if zipfile.is_zipfile(path) else ".h5") as named:
+        return keras.models.load_model(named, custom_objects=custom_objects, compile=compile, **kwargs)
+
+
+def _existing(filepath):
+    """The path of a file; ``None`` for folders and addresses, which Keras may know; an error for what is not there."""
+    path = Path(filepath)
+    if path.is_file():
+        return path
+    if path.exists() or "://" in str(filepath):
+        return None
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise KerasSuError(f"There is no file {str(path)!r}.{did_you_mean(path.name, beside)}")
+
+
+@contextlib.contextmanager
+def _under_suffix(path, suffix):
+    """A path with this suffix for the file ``path``: Keras tells formats by their suffixes."""
+    if str(path).endswith(suffix):
+        yield path
+        return
     with tempfile.TemporaryDirectory() as folder:
         named = Path(folder) / f"model{suffix}"
-        named.symlink_to(path.resolve())
-        return keras.models.load_model(named, custom_objects=custom_objects, compile=compile, **kwargs)
+        try:
+            named.symlink_to(path.resolve())
+        except OSError:  # Windows asks for a privilege
+            shutil.copyfile(path, named)
+        yield named
 
 
 def _kind_of(path):
@@ -201,22 +258,50 @@ def _drop_workers(kwargs):
         kwargs.pop(name, None)
 
 
-def _batches(data):
-    """A generator whose batches are tuples; everything else as it is. TensorFlow takes no lists from generators."""
-    if not hasattr(data, "__next__"):
+def _stream(data, only_inputs=False):
+    """Batches from a generator in the form that Keras takes, whatever their lengths are; everything else as it is.
+
+    As in Keras 2 a batch is a tuple of inputs, labels and weights, of which ``predict`` reads the inputs; what is no tuple there
+    is the inputs.
+    """
+    if not hasattr(data, "__next__") or hasattr(data, "get_numpy_iterator"):
         return data
-    return (_as_tuples(batch) for batch in data)
+    # Keras would read the sizes of all batches from the first two on TensorFlow.
+    from keras_su.data.stream import BatchStream
+
+    if only_inputs:
+        inputs = (batch[0] if isinstance(batch, tuple) else batch for batch in data)
+        return BatchStream(map(_as_tuples, inputs), whole=False)
+    return BatchStream(map(_as_tuples, data))
 
 
 def _as_tuples(batch):
     """Lists of arrays as tuples, at every depth; lists of numbers as arrays."""
     if isinstance(batch, (list, tuple)):
-        return np.array(batch) if _is_nested(batch) else tuple(_as_tuples(entry) for entry in batch)
+        return _array(batch) if _is_nested(batch) else tuple(_as_tuples(entry) for entry in batch)
     return batch
 
 
-def _is_nested(value):
+def _labels(y):
+    return _array(y) if _is_nested(y) else y
+
+
+def _is_nested(value, leaves=_NUMBERS):
     """Whether this is a list of numbers, or a list of such lists."""
     if not isinstance(value, (list, tuple)) or not value:
         return False
-    return all(_is_nested(entry) or isinstance(entry, (int, float, bool, np.number)) for entry in value)
+    return all(_is_nested(entry, leaves) or isinstance(entry, leaves) for entry in value)
+
+
+def _is_rows(value):
+    """Whether this is a list that stands for one array: of numbers, of rows, or of arrays."""
+    return _is_nested(value, (*_NUMBERS, np.ndarray))
+
+
+def _array(rows):
+    try:
+        return np.array(rows)
+    except ValueError:
+        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in rows]
+        hint = "Pad them with keras_su.snippets.sequence_padding."
+        raise KerasSuError(f"A list of rows cannot become an array: they differ in length ({listing(lengths)}). {hint}") from None
