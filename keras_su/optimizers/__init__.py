@@ -13,7 +13,18 @@ from keras_su.optimizers.update_extensions import ExponentialMovingAverage, Look
 
 
 def extend_with_weight_decay(BaseOptimizer, name=None):
-    """A class with ``weight_decay_rate=0.01, exclude_from_weight_decay=()``; see :class:`WeightDecay`."""
+    """A class with ``weight_decay_rate=0.01, exclude_from_weight_decay=()``; see :class:`WeightDecay`.
+
+    Args:
+        BaseOptimizer: any class of optimizers that computes steps itself, of Keras or yours.
+        name: name of the class that is returned.
+
+    >>> optimizer = extend_with_weight_decay(keras.optimizers.SGD)(0.1, weight_decay_rate=0.5)
+    >>> weight = keras.Variable([2.0])
+    >>> optimizer.apply([keras.ops.zeros(1)], [weight])
+    >>> round(float(weight.numpy()[0]), 3)
+    1.9
+    """
     return extend(BaseOptimizer, WeightDecay, name)
 
 
