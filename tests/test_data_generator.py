@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_su.data import DataGenerator, sequence_padding
+from keras_su.data.stream import open_shape
 from keras_su.errors import KerasSuError, MissingDependencyError
 
 
@@ -88,7 +89,7 @@ class Padded(Samples):
 
     def __iter__(self, random=False):
         for lengths, _ in super().__iter__(random):
-            x, y = sequence_padding([np.ones(length, "float32") for length in lengths]), lengths[:, None].astype("float32")
+            x, y = sequence_padding([[1] * int(length) for length in lengths]), lengths[:, None].astype("float32")
             yield {
                 "two": ([x, 2 * x], y),
                 "one": (x, y),
@@ -105,8 +106,10 @@ class Regularized(keras.layers.Layer):
 
 
 def model_for(form):
-    inputs = [keras.Input((None,)) for _ in range(1 if "one" in form else 2)]
-    total = keras.layers.Add()([keras.layers.Lambda(lambda x: ops.sum(x, axis=1, keepdims=True))(x) for x in inputs * 2])
+    inputs = [keras.Input((None,), dtype="int32") for _ in range(1 if "one" in form else 2)]
+    total = keras.layers.Add()(
+        [keras.layers.Lambda(lambda x: ops.cast(ops.sum(x, axis=1, keepdims=True), "float32"))(x) for x in inputs * 2]
+    )
     outputs = [
         keras.layers.Dense(1, kernel_initializer="ones", name=f"out{i}")(total) for i in range(2 if form == "two labels" else 1)
     ]
@@ -144,6 +147,25 @@ def test_keras_takes_batches_of_any_length(form):
     if form in ("two", "list of one"):
         found = model.predict(generator.fortest(), steps=len(generator), verbose=0)
         np.testing.assert_allclose(found.ravel(), factor * np.array(LENGTHS), rtol=1e-5)
+
+
+def test_which_sizes_stay_open():
+    """Those of texts, and not those that layers and losses must know."""
+    ids, labels = np.ones((2, 7), "int64"), np.ones((2, 1), "int64")
+    for arrays, wanted in (
+        ([ids, ids], [None, None]),
+        ([labels, labels], [None, 1]),
+        ([np.ones((2, 1), "int32"), np.ones((1, 3), "int32")], [None, None]),
+        ([np.ones((2, 1, 2), "int32")] * 2, [None, None, None]),  # sparse labels of spans
+        ([np.ones((2, 9, 7, 7))] * 2, [None, 9, None, None]),  # dense ones
+        ([np.ones((2, 7, 768))] * 2, [None, None, 768]),
+        ([np.ones((2, 7, 7, 3)), np.ones((2, 8, 7, 3))], [None, None, None, 3]),
+        ([np.ones((2, 224, 224, 3), "uint8")] * 2, [None, 224, 224, 3]),
+        ([np.ones((2, 5)), np.ones((2, 5))], [None, 5]),
+        ([np.ones(2), np.ones(2)], [None]),
+        ([np.ones((2, 3))], [None, 3]),
+    ):
+        assert open_shape(arrays, lengths={(7,) * len(arrays)}) == wanted
 
 
 def test_loops_of_evaluation():
