@@ -41,6 +41,9 @@ MASKS = {
     "ids": np.array([[1, 1, 1, 0, 1], [1, 1, 1, 0, 0]], bool),
     "ids_5": np.array([[1, 1, 0, 1, 1], [1, 1, 1, 1, 1]], bool),
 }
+MASKS["x_short"] = np.concatenate([MASKS["x"], np.ones((2, 3), bool)], axis=1)
+MASKS["x_other"] = np.concatenate([MASKS["x"], np.ones((2, 5), bool)], axis=0)
+MASKS["x_first"] = MASKS["x"][:1]
 
 TENSORS = {name: ops.convert_to_tensor(array) for name, array in ARRAYS.items()}
 
@@ -80,6 +83,7 @@ class Row(NamedTuple):
 
 HEADS = {"heads": 2, "head_size": 4}
 PARTS = {"input": ("kernel", "bias"), "output": ("kernel", "bias")}
+CHUNK_IMAGES = ("chunk_query", "chunk_key", "linear_query", "linear_key")
 NORMAL = keras.initializers.RandomNormal(stddev=0.1)
 
 ROWS = [
@@ -392,6 +396,65 @@ ROWS = [
     Row("first_token", layers.FirstToken, {}, "x", (2, 8), [], None),
     Row("pooling", layers.Pooling, {"mode": "mean"}, "x", (2, 8), [], None),
     Row("pooling_several", layers.Pooling, {"mode": ["max", "mean"]}, ["x", "ids"], (2, 16), [], None),
+    Row("average", layers.GlobalAveragePooling1D, {"keepdims": True}, "x", (2, 1, 8), [], None),
+    Row("maximum", layers.GlobalMaxPooling1D, {"data_format": "channels_last"}, "x", (2, 8), [], None),
+    Row(
+        "attention_pooling",
+        layers.AttentionPooling1D,
+        {"hidden_dim": 3},
+        "x",
+        (2, 8),
+        ["hidden/kernel", "score/kernel"],
+        None,
+    ),
+    Row("sequences", layers.Concatenate1D, {}, ["x", "short"], (2, 8, 8), [], "x_short"),
+    Row("batch_parts", layers.BatchSplit, {"parts": [1, 1]}, "x", [(1, 5, 8), (1, 5, 8)], [], "x_first"),
+    Row("batches", layers.BatchConcat, {}, ["x", "other"], (4, 5, 8), [], "x_other"),
+    Row("crf", layers.ConditionalRandomField, {"lr_multiplier": 10}, "table", (1, 6, 8), ["trans"], None),
+    Row("memm", layers.MaximumEntropyMarkovModel, {"lr_multiplier": 10}, "table", (1, 6, 8), ["trans"], None),
+    Row("memm_hidden", layers.MaximumEntropyMarkovModel, {"hidden_dim": 2}, "table", (1, 6, 8), ["l_trans", "r_trans"], None),
+    Row(
+        "global_pointer",
+        layers.GlobalPointer,
+        {**HEADS, "fill": -9.0, "kernel_initializer": NORMAL},
+        "x",
+        (2, 2, 5, 5),
+        ["dense/kernel", "dense/bias"],
+        None,
+        tensors={"position_ids": "positions"},
+    ),
+    Row(
+        "efficient_global_pointer",
+        layers.EfficientGlobalPointer,
+        {**HEADS, "RoPE": False, "use_bias": False, "tril_mask": False, "fill": -9.0},
+        "x",
+        (2, 2, 5, 5),
+        ["p_dense/kernel", "q_dense/kernel"],
+        None,
+    ),
+    Row(
+        "mixed_chunk",
+        layers.MixedChunkAttention,
+        {"units": 6, "key_size": 4, "chunk_size": 2, "activation": "relu", "kernel_initializer": NORMAL},
+        ["x", "rotary"],
+        (2, 5, 8),
+        [
+            "input/kernel",
+            "input/bias",
+            *(f"{name}/{part}" for name in CHUNK_IMAGES for part in ("beta", "gamma")),
+            "output/kernel",
+            "output/bias",
+        ],
+        call={"p_bias": "rotary"},
+    ),
+    Row(
+        "mixed_chunk_causal",
+        layers.MixedChunkAttention,
+        {"units": 6, "key_size": 4, "chunk_size": 4, "causal": True, "use_bias": False},
+        "x",
+        (2, 5, 8),
+        ["input/kernel", *(f"{name}/gamma" for name in CHUNK_IMAGES), "output/kernel"],
+    ),
 ]
 
 

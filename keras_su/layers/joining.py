@@ -15,7 +15,8 @@ def _joined_masks(inputs, masks, axis):
     """The masks of ``inputs`` put together; where one has none, all of it is valid. ``None`` if nobody has one."""
     if masks is None or all(mask is None for mask in masks):
         return None
-    masks = [ops.ones(ops.shape(x)[:2], "bool") if mask is None else mask for x, mask in zip(inputs, masks)]
+    everywhere = [ops.ones_like(x[(slice(None), slice(None)) + (0,) * (len(x.shape) - 2)], dtype="bool") for x in inputs]
+    masks = [valid if mask is None else mask for valid, mask in zip(everywhere, masks)]
     return ops.concatenate([ops.cast(mask, "bool") for mask in masks], axis=axis)
 
 
