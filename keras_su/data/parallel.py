@@ -106,7 +106,8 @@ def _processes(func, workers, seeds):
         executor.shutdown()
     except BaseException:  # of the function, of a consumer that stops early, or Ctrl-C: nobody waits for the rest
         for process in context.started:
-            process.terminate()
+            if process.is_alive():  # one may have failed to start
+                process.terminate()
         executor.shutdown(cancel_futures=True)
         raise
 
