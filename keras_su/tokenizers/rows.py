@@ -76,6 +76,15 @@ def padded_rows(texts, around, width, pad_id, side, dtype):
     >>> padded_rows([text], Around([1], [2], []), 5, 0, "right", "int32")[0].tolist()
     [[1, 7, 8, 2, 0], [1, 9, 2, 0, 0]]
     """
+    if not np.can_cast("int32", dtype):
+        _check_range(
+            [
+                *around.start,
+                *around.end,
+                *(bound for text in texts for bound in (text.ids.min(initial=0), text.ids.max(initial=0))),
+            ],
+            dtype,
+        )
     lengths = row_lengths(texts, around)
     token_ids = np.full((len(lengths), width), pad_id, dtype)
     segment_ids = np.zeros((len(lengths), width), dtype)
@@ -85,12 +94,12 @@ def padded_rows(texts, around, width, pad_id, side, dtype):
     for number, text in enumerate(texts):
         begin = place
         for index in around.second_start if number else around.start:
-            flat[place] = checked(index, dtype)
+            flat[place] = index
             place = place + 1
-        flat[stretches(place, text.lengths)] = checked(text.ids, dtype)
+        flat[stretches(place, text.lengths)] = text.ids
         place = place + text.lengths
         for index in around.end:
-            flat[place] = checked(index, dtype)
+            flat[place] = index
             place = place + 1
         if number:
             segment_ids.reshape(-1)[stretches(begin, place - begin)] = 1
@@ -102,8 +111,6 @@ def row_lengths(texts, around):
     return sum(text.lengths for text in texts) + around.count(len(texts))
 
 
-def checked(ids, dtype):
-    """The ids, or the error for a type that cannot hold them."""
-    if not np.can_cast("int32", dtype) and (np.asarray(ids).astype(dtype) != ids).any():
-        raise errors.bad_value("dtype", dtype, f"a type that holds ids up to {np.max(ids)}")
-    return ids
+def _check_range(ids, dtype):
+    if any(np.asarray(index).astype(dtype) != index for index in ids):
+        raise errors.bad_value("dtype", dtype, f"a type that holds the ids {min(ids)} to {max(ids)}")
