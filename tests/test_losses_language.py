@@ -26,7 +26,6 @@ DICE = np.random.default_rng(31)
 IDS = DICE.integers(0, 7, size=(2, 5))
 LOGITS = DICE.normal(size=(2, 5, 7), scale=2).astype("float32")
 SEGMENTS = np.array([[0, 0, 1, 1, 0], [0, 1, 1, 1, 1]])
-DTYPES = ["float32", "float16", "bfloat16"]
 
 
 def logs(logits):
@@ -41,8 +40,7 @@ def smoothed(logits, label, amount):
     return -np.sum(target[exists] * logs(logits)[exists])
 
 
-@pytest.mark.parametrize("amount", [0.0, 0.1])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("amount", "dtype"), [(0.0, "float32"), (0.1, "float16"), (0.1, "bfloat16")])
 def test_tokens_one_by_one(amount, dtype):
     """With classes that do not exist, labels of padding that are no classes, and weights."""
     logits, weights = np.array(LOGITS), np.array([[1, 1, 0.5, 0, 0], [1, 2, 0, 1, 1]], "float32")
@@ -121,7 +119,7 @@ def test_disagreement_by_its_definition():
     assert float(symmetric_divergence([[0.7, 0.3], [0.6, 0.4]], from_logits=False)[0]) == pytest.approx(0.044183, abs=1e-6)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_disagreement_at_extremes(dtype):
     rows = np.array([[6e4, -6e4, -INF], [-6e4, 6e4, 0.0], [1, 2, -INF], [2, 1, -INF]], "float32")
     found = to_numpy(symmetric_divergence(ops.cast(ops.convert_to_tensor(rows), dtype)))
