@@ -4,34 +4,36 @@ import functools
 
 import keras
 
+from keras_su.errors import bad_value, require
+
 do_recompute = False
 """bert4keras read this from the environment. Here ``build_transformer_model(..., remat=True)`` says so, model by model."""
 
 
 def search_layer(inputs, name, exclude_from=None):
-    """The layer ``name`` on the way to a tensor or a layer, also inside models on that way; ``None`` if there is none.
+    """The layer ``name`` on the way to a tensor or a layer, also inside of models on that way; ``None`` if there is none.
 
     Args:
         inputs: a Keras tensor, or a layer that was called.
         name: of the layer.
-        exclude_from: a set of layers that were looked at already.
+        exclude_from: a set for the layers that were looked at, or are not to be.
 
     >>> x = keras.Input((4,), name="here")
     >>> search_layer(keras.layers.Dense(2, name="first")(x), "first").units
     2
     """
+    if not isinstance(inputs, keras.Operation) and not hasattr(inputs, "_keras_history"):
+        raise bad_value("search_layer: inputs", type(inputs).__name__, "a Keras tensor, or a layer that was called")
     seen = set() if exclude_from is None else exclude_from
     waiting = [inputs if isinstance(inputs, keras.Operation) else inputs._keras_history.operation]
     while waiting:
         layer = waiting.pop()
         if layer.name == name:
             return layer
-        if id(layer) in seen:
+        if layer in seen:
             continue
-        seen.add(id(layer))
-        inner = next((one for one in getattr(layer, "layers", ()) if one.name == name), None)
-        if inner is not None:
-            return inner
+        seen.add(layer)
+        waiting.extend(getattr(layer, "layers", ()))
         for node in layer._inbound_nodes:
             waiting.extend(tensor._keras_history.operation for tensor in node.input_tensors)
     return None
@@ -61,8 +63,15 @@ def recompute_grad(call):
 
 
 def get_available_gpus():
-    """Names of the GPUs that the backend sees."""
-    return keras.distribution.list_devices("gpu")
+    """Names of the GPUs that the backend sees.
+
+    >>> isinstance(get_available_gpus(), list)
+    True
+    """
+    if keras.config.backend() == "torch":  # of whose devices Keras has no list
+        torch = require("torch", "torch", "keras_su.backend.get_available_gpus")
+        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    return [name for name in keras.distribution.list_devices() if name.startswith(("gpu", "cuda"))]
 
 
 def symbolic(function):

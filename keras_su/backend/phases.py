@@ -5,7 +5,10 @@ from keras_su.backend.several import switch
 
 
 def learning_phase():
-    """Whether the call that runs at this moment is one of training."""
+    """Whether the call that runs at this moment is one of training.
+
+    On JAX a layer in a plain ``keras.Model`` knows only if its ``call`` takes ``training``; in the models here all do.
+    """
     return bool(getattr(current_call(), "training", None))
 
 

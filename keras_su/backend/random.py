@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_su.backend.calls import current_call
+from keras_su.backend.calls import current_call, only_shapes_matter
 
 
 def random_uniform(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
@@ -35,7 +35,7 @@ random_bernoulli = random_binomial
 
 def dropout(x, level, noise_shape=None, seed=None):
     """Zeros with probability ``level``; the rest grows so that the mean stays."""
-    return keras.random.dropout(x, level, noise_shape=noise_shape, seed=_seed(seed))
+    return keras.random.dropout(ops.convert_to_tensor(x), level, noise_shape=noise_shape, seed=_seed(seed))
 
 
 def _shape(shape):
@@ -50,6 +50,8 @@ def _seed(seed):
     """
     if seed is not None:
         return seed
+    if only_shapes_matter():
+        return 0
     model = getattr(current_call(), "entry_layer", None)
     if model is None:
         return None

@@ -9,13 +9,21 @@ from keras_su.errors import bad_value
 
 
 def _alike(tensors):
-    """Tensors of one dtype: what is a Python list or an array among them gets the dtype of the first that is neither."""
+    """Tensors, with those made of Python lists and arrays in the dtype of the first that was a tensor before."""
     kind = next((dtype(t) for t in tensors if hasattr(t, "dtype") and not isinstance(t, np.ndarray)), None)
-    return [as_tensor(t) if kind is None or dtype(t) == kind else ops.cast(as_tensor(t), kind) for t in tensors]
+    return [_as_kind(t, kind) if isinstance(t, (list, tuple, int, float, np.ndarray)) else t for t in tensors]
+
+
+def _as_kind(x, kind):
+    x = np.asarray(x)
+    loses = x.dtype.kind == "f" and kind is not None and not keras.backend.is_float_dtype(kind)
+    return (
+        ops.convert_to_tensor(x.astype("float32") if x.dtype == "float64" else x) if kind is None or loses else ops.cast(x, kind)
+    )
 
 
 def concatenate(tensors, axis=-1):
-    """Join tensors along an axis. Python lists among them are taken, too; all get the dtype of the first tensor.
+    """Join tensors along an axis. Python lists and arrays among them are taken, too, in the dtype of the tensors.
 
     >>> concatenate([[0], ops.array([1, 2])], 0).shape == (3,)
     True
@@ -24,7 +32,7 @@ def concatenate(tensors, axis=-1):
 
 
 def stack(x, axis=0):
-    """Join tensors along a new axis; all get the dtype of the first one."""
+    """Join tensors along a new axis; lists and arrays among them get the dtype of the tensors."""
     return ops.stack(_alike(x), axis=axis)
 
 
@@ -104,6 +112,7 @@ def batch_dot(x, y, axes=None):
 
 def bias_add(x, bias, data_format=None):
     """``x`` plus a vector along its last axis (along axis 1 for ``data_format="channels_first"``)."""
+    bias = ops.convert_to_tensor(bias)
     if (data_format or keras.config.image_data_format()) == "channels_first":
         bias = ops.reshape(bias, (-1, *[1] * (ndim(x) - 2)))
     return x + bias

@@ -95,7 +95,7 @@ def squeeze(x, axis):
 
 def transpose(x):
     """The axes in reverse order."""
-    return ops.transpose(x)
+    return ops.transpose(x, tuple(range(ndim(x)))[::-1])
 
 
 def permute_dimensions(x, pattern):

@@ -77,6 +77,9 @@ get_value = eval
 
 def set_value(x, value):
     """Assign to a variable."""
+    if not hasattr(x, "assign"):
+        schedule = "The rate of an optimizer with a schedule, or with decay, follows it: set optimizer.learning_rate instead."
+        raise KerasSuError(f"K.set_value: {type(x).__name__} is no variable. {schedule}")
     x.assign(value)
 
 
@@ -111,5 +114,5 @@ def update_sub(x, decrement):
 
 def moving_average_update(x, value, momentum):
     """Move a variable to ``momentum * x + (1 - momentum) * value``."""
-    x.assign(x * momentum + value * (1 - momentum))
+    x.assign(momentum * x + (1 - momentum) * ops.convert_to_tensor(value, dtype=x.dtype))
     return x

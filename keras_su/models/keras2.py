@@ -63,6 +63,20 @@ class Keras2Spellings:
         """As in Keras; inputs and labels may also be nested Python lists."""
         return super().test_on_batch(self._arrays(x), _labels(y), *args, **kwargs)
 
+    def stateless_call(self, *args, **kwargs):
+        """As in Keras, and the layers find out whose call it is.
+
+        Training on JAX calls the model's ``call`` alone. Layers of Keras 2, which ask around whether they are in training and
+        where a seed is, would find nobody.
+        """
+        context = self._get_call_context()
+        if context.entry_layer is self:
+            context.training = kwargs.get("training")
+        try:
+            return super().stateless_call(*args, **kwargs)
+        finally:
+            self._maybe_reset_call_context()
+
     def fit_generator(self, generator, steps_per_epoch=None, epochs=1, verbose=1, callbacks=None, **kwargs):
         """The name of :meth:`fit` in Keras 2 for generators."""
         return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, verbose=verbose, callbacks=callbacks, **kwargs)
@@ -155,6 +169,9 @@ class _AnyKerasModel(type(keras.Model)):
     def __instancecheck__(cls, instance):
         return type.__instancecheck__(cls, instance) or (cls is Model and isinstance(instance, keras.Model))
 
+    def __subclasscheck__(cls, subclass):
+        return type.__subclasscheck__(cls, subclass) or (cls is Model and issubclass(subclass, keras.Model))
+
 
 class Model(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
     """``keras.Model`` that also takes the spellings of Keras 2.
@@ -177,7 +194,9 @@ class Model(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
     def __init__(self, *args, **kwargs):
         if _is_functional(args, kwargs):
             _derive_from_functional(type(self))
-        keras.Model.__init__(self, *args, **kwargs)
+            FunctionalModel.__init__(self, *args, **kwargs)
+        else:
+            keras.Model.__init__(self, *args, **kwargs)
 
 
 class FunctionalModel(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
