@@ -261,7 +261,8 @@ def test_fit_with_everything_around_it(tmp_path):
     y = np.array([0, 1, 1, 0])
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_accuracy", save_best_only=True)
     batches = (each for each in [(IDS, y, np.ones(4))] * 4)
-    history = model.fit(batches, steps_per_epoch=2, epochs=2, validation_data=(IDS, y), callbacks=[checkpoint], verbose=0)
+    around = {"validation_data": (IDS, y), "callbacks": [checkpoint], "shuffle": False, "verbose": 0}
+    history = model.fit(batches, steps_per_epoch=2, epochs=2, **around)
     assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"} and len(history.history["loss"]) == 2
     model.save(tmp_path / "last.keras")
     loaded = keras.models.load_model(tmp_path / "last.keras")
@@ -396,6 +397,10 @@ def test_what_is_refused_and_undone():
         def train_step(self, *arguments):
             raise NotImplementedError
 
+    unbuilt = keras.Sequential([keras.layers.Dense(2)])
+    unbuilt.compile("sgd", "mse")
+    with pytest.raises(KerasSuError, match="no trainable weights. If it is not built yet"):
+        gradient_penalty(unbuilt, "parameters")
     own = Own()
     own.compile("sgd", "mse")
     with pytest.raises(KerasSuError, match="Own has a train_step of its own"):

@@ -22,6 +22,8 @@ def place_in(model, name, target):
     if target not in TARGETS:
         raise unknown_name("target", target, TARGETS)
     if name == PARAMETERS:
+        if not model.trainable_variables:
+            raise KerasSuError(f"{model.name!r} has no trainable weights. If it is not built yet, call it on a batch first.")
         return Weights(model.trainable_variables)
     layer = find_layer(model, name)
     return Weights([_matrix(layer)]) if target == "matrix" else Activations(layer)
