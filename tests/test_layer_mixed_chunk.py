@@ -81,10 +81,9 @@ def test_one_chunk_without_summary_is_a_gated_attention_unit():
     assert_close(layer(X, mask=mask), to_numpy(whole(X, mask=mask)), 1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_gradients_are_finite(dtype):
-    layer = chunked(causal=True, dtype=f"mixed_{dtype}" if dtype == "float16" else dtype)
-    found = gradient(lambda x: layer(x, mask=ops.convert_to_tensor(MASK)), X, dtype)
+def test_gradients_are_finite_in_half_precision():
+    layer = chunked(causal=True, dtype="mixed_float16")
+    found = gradient(lambda x: layer(x, mask=ops.convert_to_tensor(MASK)), X, "float16")
     assert np.all(np.isfinite(found)) and np.any(found[0])
 
 

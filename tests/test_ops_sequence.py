@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import assert_close, gradient, to_numpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -37,6 +37,7 @@ def test_windows(size, step, mode):
     assert pool1d(ops.convert_to_tensor(X), size, step, padding="same", pool_mode=mode).shape[1] == -(-7 // step)
 
 
+@settings(max_examples=12)
 @given(st.integers(1, 9), st.integers(1, 5))
 def test_padding_makes_the_length_divisible_and_changes_nothing_else(length, n):
     x = np.resize(X, (2, length, 3))
@@ -46,6 +47,7 @@ def test_padding_makes_the_length_divisible_and_changes_nothing_else(length, n):
     assert not padded[:, length:].any()
 
 
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.data())
 def test_flatten_joins_the_axes_of_a_slice(shape, data):
     tensor = np.arange(np.prod(shape)).reshape(shape)
