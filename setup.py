@@ -18,11 +18,13 @@ EXTRAS = {
     "bpe": ["tokenizers>=0.20"],
     "zh": ["rjieba>=0.2"],
     "grammar": ["llguidance>=1.0"],
+    "metrics": ["sacrebleu>=2.4"],
     "serve": ["fastapi>=0.110", "uvicorn>=0.30"],
     "plot": ["matplotlib>=3.8"],
     "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8"],
 }
-EXTRAS["test"] += EXTRAS["sentencepiece"] + EXTRAS["bpe"] + EXTRAS["zh"] + EXTRAS["grammar"]
+EXTRAS["test"] += [line for name in ("sentencepiece", "bpe", "zh", "grammar", "metrics", "serve") for line in EXTRAS[name]]
+EXTRAS["test"] += ["httpx>=0.27"]
 
 setup(
     name="keras_su",

@@ -4,7 +4,7 @@ Importing it registers every layer, so that ``keras.models.load_model`` reads fi
 TensorFlow, JAX nor torch by itself (Keras imports the backend that ``KERAS_BACKEND`` names), and touches no network.
 """
 
-from keras_su import activations, backend, initializers, layers, masks, models
+from keras_su import activations, backend, initializers, layers, losses, masks, metrics, models, optimizers
 from keras_su.models import build_transformer_model
 from keras_su.sentence import SentenceEncoder
 
@@ -18,6 +18,9 @@ __all__ = [
     "build_transformer_model",
     "initializers",
     "layers",
+    "losses",
     "masks",
+    "metrics",
     "models",
+    "optimizers",
 ]

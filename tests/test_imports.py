@@ -15,7 +15,7 @@ ROOT = Path(keras_su.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
 KNOWS_BACKENDS = {"keras_su.decoding.compiling", "keras_su.training.gradients", "keras_su.training.adversarial"}
 LAZY = {"jieba", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
-LAZY |= {"llguidance"}
+LAZY |= {"llguidance", "sacrebleu"}
 
 # Each part of the package, and the parts it may import. Reading downwards, every part imports only what stands above it.
 MAY_IMPORT = {
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "data": {"errors", "metrics", "tokenizers"},
     "serving": {"errors"},
     "snippets": {"data", "decoding", "metrics", "serving", "tokenizers"},
-    "models": {"errors", "registration", "activations", "hub", "initializers", "masks", "ops", "layers", "weights"},
+    "models": {"errors", "registration", "activations", "data", "hub", "initializers", "masks", "ops", "layers", "weights"},
     "backend": {"activations", "errors", "initializers", "layers", "losses", "models", "ops", "optimizers", "registration"},
     "sentence_folder": {"errors", "tokenizers", "weights"},
     "sentence": {"errors", "hub", "layers", "models", "sentence_folder"},

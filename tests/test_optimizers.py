@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_su.errors import KerasSuError
-from keras_su.optimizers import AdaFactor, Adam, Lion, PiecewiseLinear, Tiger, layerwise_lr_schedule, piecewise_linear
+from keras_su.optimizers import (
+    AdaFactor,
+    Adam,
+    Lion,
+    PiecewiseLinear,
+    Tiger,
+    extend_with_weight_decay,
+    layerwise_lr_schedule,
+    piecewise_linear,
+)
 
 DICE = np.random.default_rng(11)
 KERNEL, BIAS = DICE.normal(size=(4, 3)), DICE.normal(size=3)
@@ -189,3 +198,13 @@ def test_layerwise_factors_match_one_layer_each():
 def test_what_is_refused(make, message):
     with pytest.raises(KerasSuError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [Adam, AdaFactor, extend_with_weight_decay(keras.optimizers.SGD)])
+def test_the_rate_is_also_called_lr(make):
+    optimizer = make(lr=0.25)
+    assert float(optimizer.lr) == 0.25
+    optimizer.lr.assign(0.125)
+    assert float(optimizer.learning_rate) == 0.125
+    optimizer.lr = 0.5
+    assert float(optimizer.learning_rate) == 0.5

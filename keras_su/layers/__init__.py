@@ -68,10 +68,14 @@ __all__ = [
 # and ``np``. A name that both have is ours.
 _OWN = tuple(__all__)
 _SCRIPTS = ("K", "keras")
+custom_objects = _keras.saving.get_custom_objects()
 __all__ += [name for name in dir(_keras.layers) if not name.startswith("_") and name not in _OWN] + [*_SCRIPTS, "np"]
 
 
 def __getattr__(name):
+    # What stands above the layers; nobody has asked for it by the time they are imported.
     if name in _SCRIPTS:
-        return getattr(importlib.import_module("keras_su.backend"), name)  # which stands above the layers
+        return getattr(importlib.import_module("keras_su.backend"), name)
+    if name == "Model":
+        return importlib.import_module("keras_su.models.keras2").Model
     return getattr(_keras.layers, name)

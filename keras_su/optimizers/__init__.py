@@ -84,6 +84,7 @@ LAMB = extend_with_layer_adaptation(AdamW, name="LAMB")
 # Other names that bert4keras has for the same.
 AdaFactorBase = AdaFactorV1 = AdaFactorV2 = AdaFactor
 LionV2 = Lion
+custom_objects = keras.saving.get_custom_objects()
 extend_with_weight_decay_v2 = extend_with_weight_decay
 extend_with_layer_adaptation_v2 = extend_with_layer_adaptation
 extend_with_piecewise_linear_lr_v2 = extend_with_piecewise_linear_lr
@@ -106,6 +107,7 @@ __all__ = [
     "LionV2",
     "PiecewiseLinear",
     "Tiger",
+    "custom_objects",
     "export_to_custom_objects",
     "extend_with_exponential_moving_average",
     "extend_with_exponential_moving_average_v2",

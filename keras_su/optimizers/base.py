@@ -8,7 +8,21 @@ from keras import ops
 from keras_su.errors import bad_value
 
 
-class Optimizer(keras.optimizers.Optimizer):
+class ShortName:
+    """Mixin: ``optimizer.lr``, as in Keras 2, for ``K.set_value(optimizer.lr, 1e-5)``."""
+
+    @property
+    def lr(self):
+        """The variable that holds the learning rate; the rate itself where a schedule sets it."""
+        rate = self._learning_rate
+        return self.learning_rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else rate
+
+    @lr.setter
+    def lr(self, value):
+        self.learning_rate = value
+
+
+class Optimizer(ShortName, keras.optimizers.Optimizer):
     """A Keras optimizer that accepts ``lr=`` for ``learning_rate=`` and integers as rates.
 
     Args:

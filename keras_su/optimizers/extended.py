@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from keras_su.errors import KerasSuError, bad_value, unknown_name
-from keras_su.optimizers.base import current_spelling, dense, path_of, wide
+from keras_su.optimizers.base import ShortName, current_spelling, dense, path_of, wide
 from keras_su.registration import register
 
 # Name in saved files -> class. Every extension enters itself when it is defined.
@@ -47,7 +47,7 @@ class _Kept:
 
 
 @register(name="ExtendedOptimizer")
-class Extended:
+class Extended(ShortName):
     """Stands between an optimizer and its extensions; never used alone."""
 
     def __init__(self, *args, **kwargs):
