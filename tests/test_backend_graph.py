@@ -3,7 +3,7 @@
 import keras as real
 import numpy as np
 import pytest
-from helpers import assert_close, gradient, to_numpy
+from helpers import assert_close, backend, gradient, to_numpy
 from keras import ops
 
 from keras_su import backend as module
@@ -112,5 +112,7 @@ def test_what_scripts_import():
     assert not {"where", "reshape", "flatten", "dtype", "custom_objects", "set_gelu", "batch_gather"} - set(module.__all__)
     assert module.custom_objects is real.saving.get_custom_objects()
     assert module.symbolic(len) is len and module.reshape is not None
+    if backend() == "tensorflow":  # elsewhere this line would load it
+        assert module.tf.eye(2).shape == (2, 2)
     with pytest.raises(AttributeError, match="no_such_name"):
         module.no_such_name  # noqa: B018

@@ -1,5 +1,8 @@
 """``keras`` for scripts of Keras 2: a view of the real package in which some names have their old meaning.
 
+``models.Model``, ``models.load_model``, ``layers.Lambda``, masked pooling over time, losses by their old names, and optimizers
+that take ``lr`` and ``decay``.
+
 What is not listed here is the real thing; layers and models of both mix freely. The real package is never changed.
 """
 
@@ -10,6 +13,7 @@ import keras as real
 from keras_su.backend import functions
 from keras_su.layers import GlobalAveragePooling1D, GlobalMaxPooling1D, Lambda
 from keras_su.models.keras2 import Model, load_model
+from keras_su.optimizers.base import ShortName, current_spelling
 from keras_su.registration import register
 
 
@@ -29,24 +33,13 @@ class View(types.ModuleType):
 
 
 def _optimizer(base):
-    """The optimizer with ``lr`` and ``decay`` among its arguments."""
+    """The optimizer with ``lr`` and ``decay`` among its arguments; the rate is ``lr / (1 + decay * step)``."""
 
-    class Optimizer(base):
-        def __init__(self, *args, lr=None, decay=None, **kwargs):
-            if lr is not None:
-                kwargs["learning_rate"] = lr
-            super().__init__(*args, **kwargs)
+    class Optimizer(ShortName, base):
+        def __init__(self, *args, decay=None, **kwargs):
+            super().__init__(*args, **current_spelling(kwargs))
             if decay:
                 self.learning_rate = real.optimizers.schedules.InverseTimeDecay(float(self.learning_rate), 1, decay)
-
-        @property
-        def lr(self):
-            """The variable that holds the learning rate."""
-            return self._learning_rate
-
-        @lr.setter
-        def lr(self, value):
-            self.learning_rate = value
 
     Optimizer.__name__ = Optimizer.__qualname__ = base.__name__
     Optimizer.__doc__ = f"``keras.optimizers.{base.__name__}`` that also takes ``lr`` and ``decay`` of Keras 2."

@@ -4,24 +4,20 @@
 itself is not changed.
 """
 
-import contextlib
 import os
-import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 
-import h5py
 import keras
-import numpy as np
 
-from keras_su.errors import KerasSuError, bad_value, did_you_mean, listing
+from keras_su.errors import bad_value
+from keras_su.models.keras2_files import KERAS_3_SUFFIX, MODEL_SUFFIXES, check_new, existing, kind_of, load_model, under_suffix
+from keras_su.models.keras2_inputs import array, is_rows, labels, stream
 from keras_su.registration import register
 from keras_su.weights.output import replacing
 
-_KERAS_3_SUFFIX = ".weights.h5"
-_MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
-_NUMBERS = (int, float, bool, np.number, np.bool_)
+__all__ = ["FunctionalModel", "Keras2Spellings", "Model", "load_model"]
+
 _WORKERS = ("workers", "use_multiprocessing", "max_queue_size")  # of Keras 2; a PyDataset has them of its own in Keras 3
 
 
@@ -34,12 +30,12 @@ class Keras2Spellings:
         Inputs and labels may also be nested lists, batches of a generator lists of arrays, all of them of any length.
         """
         _drop_workers(kwargs)
-        return super().fit(self._data(x), _labels(y), *args, validation_data=_stream(validation_data), **kwargs)
+        return super().fit(self._data(x), labels(y), *args, validation_data=stream(validation_data), **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As in Keras; inputs, labels and batches may be lists as in :meth:`fit`."""
         _drop_workers(kwargs)
-        return super().evaluate(self._data(x), _labels(y), *args, **kwargs)
+        return super().evaluate(self._data(x), labels(y), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """As in Keras; inputs may also be nested Python lists, ``model.predict([[ids], [segment_ids]])``, and nothing is printed.
@@ -57,11 +53,11 @@ class Keras2Spellings:
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """As in Keras; inputs and labels may also be nested Python lists."""
-        return super().train_on_batch(self._arrays(x), _labels(y), *args, **kwargs)
+        return super().train_on_batch(self._arrays(x), labels(y), *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         """As in Keras; inputs and labels may also be nested Python lists."""
-        return super().test_on_batch(self._arrays(x), _labels(y), *args, **kwargs)
+        return super().test_on_batch(self._arrays(x), labels(y), *args, **kwargs)
 
     def stateless_call(self, *args, **kwargs):
         """As in Keras, and the layers find out whose call it is.
@@ -100,9 +96,9 @@ class Keras2Spellings:
         """
         if kwargs:
             return super().save_weights(filepath, overwrite=overwrite, **kwargs)
-        _check_new(filepath, overwrite)
+        check_new(filepath, overwrite)
         with replacing(filepath) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
-            named = Path(folder) / f"model{_KERAS_3_SUFFIX}"
+            named = Path(folder) / f"model{KERAS_3_SUFFIX}"
             super().save_weights(named)
             os.replace(named, temporary)
         return None
@@ -119,12 +115,12 @@ class Keras2Spellings:
         Raises:
             KerasSuError: there is no such file, or it holds something else.
         """
-        path = _existing(filepath)
+        path = existing(filepath)
         if path is None:
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
         if by_name:
             kwargs["by_name"] = True
-        with _under_suffix(path, _kind_of(path)) as named:
+        with under_suffix(path, kind_of(path)) as named:
             return super().load_weights(named, skip_mismatch=skip_mismatch, **kwargs)
 
     def save(self, filepath, overwrite=True, **kwargs):
@@ -134,10 +130,10 @@ class Keras2Spellings:
         """
         kwargs.pop("save_format", None)
         path = Path(filepath)
-        if path.suffix in _MODEL_SUFFIXES or kwargs.get("zipped") is False or "://" in str(filepath):
+        if path.suffix in MODEL_SUFFIXES or kwargs.get("zipped") is False or "://" in str(filepath):
             return super().save(filepath, overwrite=overwrite, **kwargs)
         kwargs.pop("include_optimizer", None)
-        _check_new(path, overwrite)
+        check_new(path, overwrite)
         with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
             named = Path(folder) / "model.keras"
             super().save(named, **kwargs)
@@ -145,22 +141,22 @@ class Keras2Spellings:
         return None
 
     def _data(self, x, only_inputs=False):
-        return self._arrays(_stream(x, only_inputs))
+        return self._arrays(stream(x, only_inputs))
 
     def _arrays(self, x):
         """Nested lists of numbers as arrays, one for each input of the model; everything else as it is."""
-        if not isinstance(x, (list, tuple)) or not any(_is_rows(entry) for entry in x):
+        if not isinstance(x, (list, tuple)) or not any(is_rows(entry) for entry in x):
             return x
         inputs = getattr(self, "inputs", None) or [None]
         if len(inputs) > 1:
             if len(x) != len(inputs):
                 raise bad_value("inputs of the model", f"a list of {len(x)}", f"a list of {len(inputs)}, one for each input")
-            return [_array(entry) if _is_rows(entry) else entry for entry in x]
+            return [array(entry) if is_rows(entry) else entry for entry in x]
         if len(x) == 1 and isinstance(x[0], (list, tuple)):
-            only = _array(x[0])  # a list of one input, or a batch of one row
+            only = array(x[0])  # a list of one input, or a batch of one row
             rank = 2 if inputs[0] is None else len(inputs[0].shape)
             return only if only.ndim >= rank else only[None]
-        return _array(x)
+        return array(x)
 
 
 class _AnyKerasModel(type(keras.Model)):
@@ -221,106 +217,6 @@ def _derive_from_functional(cls):
             one.__bases__ = tuple(FunctionalModel if base is Model else base for base in one.__bases__)
 
 
-def load_model(filepath, custom_objects=None, compile=True, **kwargs):
-    """``keras.models.load_model`` for a file of any name."""
-    path = _existing(filepath)
-    if path is None or path.suffix in _MODEL_SUFFIXES:
-        return keras.models.load_model(filepath, custom_objects=custom_objects, compile=compile, **kwargs)
-    with _under_suffix(path, ".keras" if zipfile.is_zipfile(path) else ".h5") as named:
-        return keras.models.load_model(named, custom_objects=custom_objects, compile=compile, **kwargs)
-
-
-def _existing(filepath):
-    """The path of a file; ``None`` for folders and addresses, which Keras may know; an error for what is not there."""
-    path = Path(filepath)
-    if path.is_file():
-        return path
-    if path.exists() or "://" in str(filepath):
-        return None
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise KerasSuError(f"There is no file {str(path)!r}.{did_you_mean(path.name, beside)}")
-
-
-@contextlib.contextmanager
-def _under_suffix(path, suffix):
-    """A path with this suffix for the file ``path``: Keras tells formats by their suffixes."""
-    if str(path).endswith(suffix):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        named = Path(folder) / f"model{suffix}"
-        try:
-            named.symlink_to(path.resolve())
-        except OSError:  # Windows asks for a privilege
-            shutil.copyfile(path, named)
-        yield named
-
-
-def _kind_of(path):
-    """The suffix under which Keras expects what is in this file."""
-    if zipfile.is_zipfile(path):
-        return ".keras"
-    if not h5py.is_hdf5(path):
-        raise KerasSuError(f"{str(path)!r} holds no weights of Keras. Public checkpoints are read by build_transformer_model.")
-    with h5py.File(path, "r") as file:
-        is_keras_2 = "layer_names" in file.attrs or "model_weights" in file
-    return ".h5" if is_keras_2 else _KERAS_3_SUFFIX
-
-
-def _check_new(path, overwrite):
-    if not overwrite and Path(path).exists():
-        raise KerasSuError(f"{str(path)!r} exists already, and overwrite is False.")
-
-
 def _drop_workers(kwargs):
     for name in _WORKERS:
         kwargs.pop(name, None)
-
-
-def _stream(data, only_inputs=False):
-    """Batches from a generator in the form that Keras takes, whatever their lengths are; everything else as it is.
-
-    As in Keras 2 a batch is a tuple of inputs, labels and weights, of which ``predict`` reads the inputs; what is no tuple there
-    is the inputs.
-    """
-    if not hasattr(data, "__next__") or hasattr(data, "get_numpy_iterator"):
-        return data
-    # Keras would read the sizes of all batches from the first two on TensorFlow.
-    from keras_su.data.stream import BatchStream
-
-    if only_inputs:
-        inputs = (batch[0] if isinstance(batch, tuple) else batch for batch in data)
-        return BatchStream(map(_as_tuples, inputs), whole=False)
-    return BatchStream(map(_as_tuples, data))
-
-
-def _as_tuples(batch):
-    """Lists of arrays as tuples, at every depth; lists of numbers as arrays."""
-    if isinstance(batch, (list, tuple)):
-        return _array(batch) if _is_nested(batch) else tuple(_as_tuples(entry) for entry in batch)
-    return batch
-
-
-def _labels(y):
-    return _array(y) if _is_nested(y) else y
-
-
-def _is_nested(value, leaves=_NUMBERS):
-    """Whether this is a list of numbers, or a list of such lists."""
-    if not isinstance(value, (list, tuple)) or not value:
-        return False
-    return all(_is_nested(entry, leaves) or isinstance(entry, leaves) for entry in value)
-
-
-def _is_rows(value):
-    """Whether this is a list that stands for one array: of numbers, of rows, or of arrays."""
-    return _is_nested(value, (*_NUMBERS, np.ndarray))
-
-
-def _array(rows):
-    try:
-        return np.array(rows)
-    except ValueError:
-        lengths = [len(row) if hasattr(row, "__len__") else 1 for row in rows]
-        hint = "Pad them with keras_su.snippets.sequence_padding."
-        raise KerasSuError(f"A list of rows cannot become an array: they differ in length ({listing(lengths)}). {hint}") from None
