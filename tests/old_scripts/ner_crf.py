@@ -9,7 +9,7 @@ from keras_su.optimizers import Adam
 from keras_su.snippets import DataGenerator, ViterbiDecoder, open, sequence_padding, to_array
 from keras_su.tokenizers import Tokenizer
 from keras.layers import Dense
-from keras.models import Model  # noqa: F401  旧脚本常常两处都导入
+from keras.models import Model  # 旧脚本常常两处都导入
 
 maxlen = 32
 epochs = 6

@@ -55,7 +55,14 @@ class TotalLoss(Loss):
         return K.cast(K.equal(idxs_1, idxs_2), K.floatx())
 
 
-bert = build_transformer_model(config_path, checkpoint_path, with_pool='linear', return_keras_model=False, dropout_rate=0.0, attention_dropout_rate=0.0)
+bert = build_transformer_model(
+    config_path,
+    checkpoint_path,
+    with_pool='linear',
+    return_keras_model=False,
+    dropout_rate=0.,
+    attention_dropout_rate=0.,
+)
 encoder = keras.models.Model(bert.model.inputs, bert.model.outputs[0])
 embeddings = search_layer(bert.model.output, 'Embedding-Token').embeddings
 outputs = TotalLoss()(bert.model.output)
