@@ -131,6 +131,13 @@ def test_predict_on_nested_lists(compiled):
         compiled.predict([[[1, 2, 3], [4, 5]], [[0, 0, 0], [0, 0]]])
 
 
+def test_inputs_in_a_structure_stay_there():
+    a, b, c = (keras.layers.Input((2,)) for _ in range(3))
+    model = keras.models.Model([[a, b], c], a + 2 * b + 3 * c)
+    one = np.ones((1, 2), "float32")
+    np.testing.assert_array_equal(model.predict([[one, 10 * one], 100 * one]), 321 * one)
+
+
 def test_predict_on_nested_lists_for_one_input():
     x = keras.layers.Input((3,))
     model = keras.models.Model(x, x * 2.0)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_su.errors import bad_value
 from keras_su.models.keras2_files import KERAS_3_SUFFIX, MODEL_SUFFIXES, check_new, existing, kind_of, load_model, under_suffix
@@ -149,6 +150,9 @@ class Keras2Spellings:
             return x
         inputs = getattr(self, "inputs", None) or [None]
         if len(inputs) > 1:
+            leaves = keras.tree.flatten(x)
+            if len(leaves) == len(inputs) and all(np.ndim(leaf) == len(known.shape) for leaf, known in zip(leaves, inputs)):
+                return x  # arrays in a structure, as the model's own inputs may be
             if len(x) != len(inputs):
                 raise bad_value("inputs of the model", f"a list of {len(x)}", f"a list of {len(inputs)}, one for each input")
             return [array(entry) if is_rows(entry) else entry for entry in x]
