@@ -13,7 +13,7 @@ import keras_su
 
 ROOT = Path(keras_su.__file__).parent
 BACKENDS = {"tensorflow", "jax", "torch"}
-KNOWS_BACKENDS = {"keras_su.decoding.compiling", "keras_su.training.gradients", "keras_su.training.adversarial"}
+KNOWS_BACKENDS = {"keras_su.decoding.compiling", "keras_su.training.gradients"}
 LAZY = {"jieba", "rjieba", "sentencepiece", "tokenizers", "huggingface_hub", "matplotlib", "tqdm", "fastapi", "uvicorn"}
 LAZY |= {"llguidance", "sacrebleu"}
 
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "ops": {"errors"},
     "losses": {"errors", "registration", "ops"},
     "optimizers": {"errors", "registration"},
-    "training": {"errors", "registration", "ops", "losses"},
+    "training": {"errors"},
     "tokenizers": {"errors"},
     "weights": {"errors"},
     "layers": {"errors", "registration", "activations", "cache", "initializers", "masks", "ops"},

@@ -179,3 +179,19 @@ def test_training_with_the_loss_as_a_method():
     expected = expected_loss(np.where(mask[..., None], scores, 0), to_numpy(crf.trans), labels, mask)
     assert loss == pytest.approx(expected.mean(), rel=1e-4)
     assert accuracy == pytest.approx((scores.argmax(-1) == labels)[mask].mean(), abs=1e-6)
+
+
+def test_texts_of_lengths_that_are_not_known_beforehand():
+    """TensorFlow compiles one program for all lengths then."""
+    model, crf = tagger()
+    ids = DICE.integers(1, 10, size=(2, 6))
+
+    def batches():
+        for length in (4, 6):
+            yield ids[:, :length], ids[:, :length] % 2
+
+    loss = model.evaluate(batches(), steps=2, verbose=0, return_dict=True)["loss"]
+    expected = [
+        expected_loss(model.predict_on_batch(x), to_numpy(crf.trans), y, np.ones_like(x, bool)).mean() for x, y in batches()
+    ]
+    assert loss == pytest.approx(np.mean(expected), rel=1e-4)

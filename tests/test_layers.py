@@ -144,3 +144,23 @@ def test_first_token_and_residual():
     assert getattr(total, "_keras_mask", None) is None  # the first has none
     total = Residual()([with_mask(), other])
     np.testing.assert_array_equal(to_numpy(total._keras_mask), MASKS["x"])
+
+
+def test_a_subclass_with_a_constructor_of_its_own_keeps_the_arguments_of_the_class_above():
+    class Louder(ScaleOffset):
+        def __init__(self, factor=2.0, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+    class Renamed(ScaleOffset):
+        def __init__(self, factor=2.0, **kwargs):
+            super().__init__(**kwargs)
+            self._kept = factor
+
+        def get_config(self):
+            return {**super().get_config(), "factor": self._kept}
+
+    for made in (Louder(factor=3.0, offset=False), Renamed(factor=3.0, offset=False)):
+        again = type(made).from_config(made.get_config())
+        assert again.get_config() == made.get_config()
+        assert again.get_config()["factor"] == 3.0 and again.offset is False and again.scale is True

@@ -85,8 +85,8 @@ class Layer(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        for name in _constructor_arguments(type(self)):
-            config[name] = _plain(getattr(self, name))
+        # An argument without an attribute is of a class that writes its own configuration.
+        config |= {name: _plain(getattr(self, name)) for name in _constructor_arguments(type(self)) if hasattr(self, name)}
         # quantize() changes the policies of sub-layers one by one; without this record the file could not be read back.
         changed = {
             layer.name: keras.dtype_policies.serialize(layer.dtype_policy)
@@ -99,9 +99,16 @@ class Layer(keras.layers.Layer):
 
 
 def _constructor_arguments(layer_class):
-    parameters = inspect.signature(layer_class.__init__).parameters.values()
+    """Names of the arguments: those of the class, and through ``**kwargs`` those of the classes that it is derived from."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in kinds and p.name not in ("self", "sub_dtypes")]
+    names = []
+    for one in layer_class.__mro__[: layer_class.__mro__.index(Layer)]:
+        if "__init__" in vars(one):
+            parameters = inspect.signature(one.__init__).parameters.values()
+            names += [p.name for p in parameters if p.kind in kinds and p.name not in ("self", "sub_dtypes", *names)]
+            if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+                break
+    return names
 
 
 def _plain(value):

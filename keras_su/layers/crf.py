@@ -41,6 +41,8 @@ class ConditionalRandomField(Layer):
     def __init__(self, lr_multiplier=1, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.lr_multiplier = lr_multiplier
+        # XLA, which Keras asks for on GPUs, cannot differentiate TensorFlow's loop over a length that is not known.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def build(self, input_shape):
         tags = input_shape[-1]
@@ -118,16 +120,24 @@ class ConditionalRandomField(Layer):
 
 
 def _later_steps(scores, counts):
-    """The steps after the first, time first; the first is there, too, and does not count: a scan needs at least one."""
+    """The steps after the first, time first, ``(length, batch, tags + 1)``: scores, and 1 in the last column where a step counts.
+
+    The first step is there, too, and does not count: a scan needs at least one. It is one tensor, because on TensorFlow Keras'
+    scan over several needs to know their length.
+    """
     counts = ops.logical_and(counts, ops.greater(ops.arange(ops.shape(counts)[1]), 0))
-    return ops.transpose(scores, (1, 0, 2)), ops.transpose(counts)[..., None]
+    return ops.transpose(ops.concatenate([scores, ops.cast(counts[..., None], scores.dtype)], axis=-1), (1, 0, 2))
+
+
+def _score_and_counted(step):
+    return step[:, :-1], ops.greater(step[:, -1:], 0)
 
 
 def _log_norm(scores, trans, counts):
     """Logarithm of the sum over all paths of ``exp(score)``, ``(batch,)``; 0 for a row in which nothing counts."""
 
     def step(before, now):
-        score, counted = now
+        score, counted = _score_and_counted(now)
         after = ops.logsumexp(before[:, :, None] + trans, axis=1) + score
         after = ops.where(counted, after, before)
         return after, after
@@ -141,7 +151,7 @@ def _best_paths(scores, trans, exists):
 
     # Places are floats here: on TensorFlow, what a scan returns has the dtype of what it carries.
     def forward(before, now):
-        score, counted = now
+        score, counted = _score_and_counted(now)
         paths = before[:, :, None] + trans
         origin = ops.where(counted, ops.argmax(paths, axis=1), ops.arange(trans.shape[0], dtype="int32"))
         return ops.where(counted, ops.max(paths, axis=1) + score, before), ops.cast(origin, scores.dtype)
@@ -150,6 +160,8 @@ def _best_paths(scores, trans, exists):
         place = ops.cast(tag, "int32")[:, None]
         return ops.take_along_axis(origins, place, axis=1)[:, 0], tag
 
-    last, origins = ops.scan(forward, scores[:, 0], _later_steps(scores, exists))
+    steps = _later_steps(scores, exists)
+    last, origins = ops.scan(forward, scores[:, 0], steps)
+    origins = ops.reshape(origins, ops.shape(steps[..., :-1]))  # TensorFlow has forgotten the shape
     _, tags = ops.scan(backward, ops.cast(ops.argmax(last, axis=1), scores.dtype), origins, reverse=True)
-    return ops.transpose(tags)
+    return ops.transpose(ops.reshape(tags, ops.shape(steps)[:2]))

@@ -26,7 +26,8 @@ class Loss(Layer):
         trained = keras.Model([*model.inputs, labels], outputs)
         trained.compile("adam")
 
-    The inputs keep their dtype under every precision policy. To load a saved model, hand over the subclass in ``custom_objects``.
+    All inputs, ids included, come to :meth:`compute_loss` in float32, as in bert4keras, so that ``loss * segment_ids`` needs no
+    cast; they leave the layer as they came. To load a saved model, hand over the subclass in ``custom_objects``.
 
     Args:
         output_axis: which of the inputs to return: a number, a list of numbers, or ``None`` for all of them.
@@ -44,7 +45,7 @@ class Loss(Layer):
         """The loss: a scalar, or a tensor whose mean is taken.
 
         Args:
-            inputs: what the layer was called with.
+            inputs: what the layer was called with, in float32.
             mask: for a list of inputs, the list of their masks, ``None`` where an input has none; otherwise its mask or ``None``.
         """
         raise NotImplementedError(f"{type(self).__name__}: override compute_loss(self, inputs, mask=None).")
@@ -70,7 +71,7 @@ class Loss(Layer):
         return [*super().metrics, *self._reported.metrics.values()]
 
     def call(self, inputs, mask=None):
-        loss = self.compute_loss(inputs, mask)
+        loss = self.compute_loss(keras.tree.map_structure(lambda x: ops.cast(x, "float32"), inputs), mask)
         if loss is None:
             raise KerasSuError(f"{self.name}: compute_loss returned None, expected the loss.")
         self.add_loss(ops.mean(loss))
@@ -93,10 +94,6 @@ class Loss(Layer):
 
         super().compute_output_spec(*keras.tree.map_structure(few_rows, (inputs, mask), none_is_leaf=True))
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), self._chosen(inputs))
-
-    def get_config(self):
-        # The constructor of a subclass seldom names this argument: it arrives in **kwargs.
-        return {**super().get_config(), "output_axis": self.output_axis}
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
         # A loss leaves the layer beside its outputs, which is not possible for what is to be computed again later.

@@ -37,8 +37,12 @@ def to_front(counts, *tensors):
     length = ops.shape(counts)[1]
     place = ops.arange(length, dtype="int32")
     order = ops.argsort(ops.where(counts, place, place + length), axis=1)
-    moved = (ops.take_along_axis(x, order if len(x.shape) == 2 else order[..., None], axis=1) for x in tensors)
-    return ops.less(place, ops.sum(ops.cast(counts, "int32"), axis=1, keepdims=True)), *moved
+
+    def moved(x):
+        taken = ops.take_along_axis(x, order if len(x.shape) == 2 else order[..., None], axis=1)
+        return ops.reshape(taken, ops.shape(x))  # TensorFlow forgets the number of axes where a length is not known
+
+    return ops.less(place, ops.sum(ops.cast(counts, "int32"), axis=1, keepdims=True)), *[moved(x) for x in tensors]
 
 
 def accuracy(predicted, labels, counts):

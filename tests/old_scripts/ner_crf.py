@@ -130,6 +130,8 @@ class Evaluator(keras.callbacks.Callback):
         self.best_val_f1 = 0
 
     def on_epoch_end(self, epoch, logs=None):
+        if epoch < epochs - 3:  # 开头几轮不值得评估
+            return
         NER.trans = K.eval(CRF.trans)
         f1, precision, recall = evaluate(valid_data)
         if f1 >= self.best_val_f1:

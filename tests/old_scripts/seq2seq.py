@@ -11,7 +11,7 @@ from keras_su.tokenizers import Tokenizer, load_vocab
 
 maxlen = 24
 batch_size = 8
-epochs = 25
+epochs = 40
 config_path = 'bert/bert_config.json'
 checkpoint_path = 'bert/bert_model.ckpt'
 dict_path = 'bert/vocab.txt'
