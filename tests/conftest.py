@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("keras_su", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keras_su")
 
+collect_ignore = ["old_scripts"]  # programs that need their data files; test_old_scripts.py runs them
+
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_su import build_transformer_model
+from keras_su.activations import set_gelu
 from keras_su.tokenizers import save_vocab
 
 SCRIPTS = Path(__file__).parent / "old_scripts"
@@ -41,7 +42,8 @@ def folder(tmp_path, monkeypatch):
         save_vocab(path / "vocab.txt", {token: i for i, token in enumerate(TOKENS)})
         made = build_transformer_model(SIZES, model=name, return_keras_model=False, **heads)
         made.save_weights_as_checkpoint(path / "bert_model.ckpt")
-    return tmp_path
+    yield tmp_path
+    set_gelu("erf")
 
 
 def write(folder, name, lines, end="\n"):

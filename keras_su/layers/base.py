@@ -54,10 +54,12 @@ class Layer(keras.layers.Layer):
     def get_output_at(self, index):
         """The output of the layer's call number ``index``; -1 is the last one.
 
-        >>> x = keras.Input((4,))
-        >>> layer = Layer()
-        >>> layer(x).shape, layer.get_output_at(-1).shape
-        ((None, 4), (None, 4))
+        >>> class Pair(Layer):
+        ...     def call(self, x):
+        ...         return x[:, :2]
+        >>> pair = Pair()
+        >>> pair(keras.Input((4,))).shape, pair.get_output_at(-1).shape
+        ((None, 2), (None, 2))
         """
         return self._tensors_at(index, "outputs")
 
