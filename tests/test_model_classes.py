@@ -283,6 +283,26 @@ def test_apply_and_position_bias_can_be_overridden():
     assert_close(run(own.model, IDS, SEGMENTS)[0], run(family.model, IDS, SEGMENTS)[0])
 
 
+def test_a_call_of_its_own():
+    """Blocks twice, the second time on top of the first, and another output."""
+
+    class Twice(models.BERT):
+        def call(self, inputs):
+            x = self.apply_embeddings(inputs)
+            for index in (0, 1, 0, 1):
+                x = self.apply_main_layers(x, index)
+            return [self.apply_final_layers(x), self.apply(x, keras.layers.Dense, name="Extra", units=2)]
+
+    own = build(Twice)
+    assert [tensor.shape for tensor in own.outputs] == [(None, None, 8), (None, None, 2)]
+    once, twice = (own.model.get_layer("Transformer-1-FeedForward-Norm").get_output_at(n) for n in (0, 1))
+    states = keras.Model(own.model.inputs, [once, twice])
+    randomize(own.model)
+    first, second = run(states, IDS, SEGMENTS)
+    assert_close(run(own.model, IDS, SEGMENTS)[0], second)
+    assert abs(first - second).max() > 0.01
+
+
 def test_names_in_a_checkpoint_and_a_reduced_vocabulary():
     folder = GOLDEN / "bert_mlm"
     whole = build_transformer_model(folder / "config.json", folder / "bert_model.ckpt", with_mlm=True, return_keras_model=False)
@@ -326,6 +346,8 @@ def test_wrong_use_is_refused():
 def test_star_import_gives_what_scripts_use():
     names = {}
     exec("from keras_su.models import *", names)
+    with pytest.raises(AttributeError, match="Did you mean 'MultiHeadAttention'"):
+        layers.MultiHeadAtention  # noqa: B018
     wanted = ["BERT", "Dropout", "Add", "Lambda", "Input", "MultiHeadAttention", "K", "keras", "np", "Model"]
     assert all(name in names for name in wanted)
     assert names["LayerNormalization"] is layers.LayerNormalization and names["Dropout"] is keras.layers.Dropout

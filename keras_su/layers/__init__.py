@@ -5,6 +5,7 @@ import importlib
 import keras as _keras
 import numpy as np
 
+from keras_su.errors import did_you_mean
 from keras_su.layers.attention import MultiHeadAttention
 from keras_su.layers.base import Layer
 from keras_su.layers.crf import ConditionalRandomField
@@ -78,4 +79,6 @@ def __getattr__(name):
         return getattr(importlib.import_module("keras_su.backend"), name)
     if name == "Model":
         return importlib.import_module("keras_su.models.keras2").Model
-    return getattr(_keras.layers, name)
+    if hasattr(_keras.layers, name):
+        return getattr(_keras.layers, name)
+    raise AttributeError(f"module 'keras_su.layers' has no attribute {name!r}.{did_you_mean(name, __all__)}")

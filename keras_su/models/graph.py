@@ -169,7 +169,7 @@ class Graph:
 
     def apply_main_layers(self, inputs, index):
         """Block ``index``: every residual is ``x <- post(x + scale * out(part(pre(x))))``."""
-        stream = self.stream
+        stream = self.stream = self.stream or Stream(inputs)  # a subclass may call blocks without :meth:`call`
         x = inputs
         for residual in self.spec.block_at(index).residuals:
             self.part_name = name = f"{self.spec.block_name(index)}-{residual.part.suffix}"
