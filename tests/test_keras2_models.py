@@ -380,3 +380,31 @@ def test_a_second_model_trained_within_a_batch(compiled):
 
     compiled.fit(batches(3, 3), steps_per_epoch=2, verbose=0, callbacks=[Second()])
     assert len(losses) == 2 and np.all(np.isfinite(losses))
+
+
+def test_a_plain_model_takes_old_spellings_from_a_callback_on(tmp_path, monkeypatch):
+    """As in scripts that import ``Model`` from Keras itself; Keras' own classes stay as they are."""
+    monkeypatch.chdir(tmp_path)
+
+    class Saver(keras.callbacks.Callback):
+        def __init__(self):
+            pass
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.save_weights("best_model.weights")
+            self.rows = self.model.predict([IDS, SEGMENTS])
+
+    bert = build_transformer_model(SIZES)
+    plain = real.Model(bert.inputs, real.layers.Dense(2)(bert.output[:, 0]))
+    foreign = real.Model(*[real.layers.Input((3,))] * 2)
+    kind = type(plain)
+    assert type(foreign) is kind and not isinstance(plain, type(bert))
+    saver = Saver()
+    plain.compile("sgd", "mse")
+    plain.fit([np.array(IDS), np.array(SEGMENTS)], np.ones((2, 2)), verbose=0, callbacks=[saver])
+    keras.callbacks.Callback().set_model(foreign)
+    assert type(foreign) is kind and type(plain) is type(bert)
+    assert not hasattr(kind, "fit_generator") and type(real.Model(bert.inputs, bert.output)) is kind
+    plain.set_weights([0 * w for w in plain.get_weights()])
+    plain.load_weights("best_model.weights")
+    np.testing.assert_allclose(plain.predict([IDS, SEGMENTS]), saver.rows, rtol=1e-5)

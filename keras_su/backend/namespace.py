@@ -1,7 +1,7 @@
 """``keras`` for scripts of Keras 2: a view of the real package in which some names have their old meaning.
 
-``models.Model``, ``models.load_model``, ``layers.Lambda``, masked pooling over time, losses by their old names, and optimizers
-that take ``lr`` and ``decay``.
+``models.Model``, ``models.load_model``, ``layers.Lambda``, masked pooling over time, ``callbacks.Callback``, losses by their old
+names, and optimizers that take ``lr`` and ``decay``.
 
 What is not listed here is the real thing; layers and models of both mix freely. The real package is never changed.
 """
@@ -12,7 +12,7 @@ import keras as real
 
 from keras_su.backend import functions
 from keras_su.layers import GlobalAveragePooling1D, GlobalMaxPooling1D, Lambda
-from keras_su.models.keras2 import Model, load_model
+from keras_su.models.keras2 import Model, accept_old_spellings, load_model
 from keras_su.optimizers.base import ShortName, current_spelling
 from keras_su.registration import register
 
@@ -46,6 +46,16 @@ def _optimizer(base):
     return register(Optimizer, name=f"Keras2{base.__name__}")
 
 
+class Callback(real.callbacks.Callback):
+    """``keras.callbacks.Callback``; what it trains takes old spellings from then on.
+
+    Scripts import ``Model`` from Keras itself and say ``model.save_weights("best_model.weights")`` in a callback.
+    """
+
+    def set_model(self, model):
+        super().set_model(accept_old_spellings(model))
+
+
 _OPTIMIZERS = ("SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam")
 
 _LOSSES = {
@@ -65,6 +75,7 @@ keras = View(
     real,
     Model=Model,
     backend=functions,
+    callbacks=View(real.callbacks, Callback=Callback),
     layers=View(real.layers, Lambda=Lambda, GlobalAveragePooling1D=GlobalAveragePooling1D, GlobalMaxPooling1D=GlobalMaxPooling1D),
     losses=View(real.losses, **_LOSSES),
     metrics=View(real.metrics, **_LOSSES),

@@ -12,12 +12,13 @@ import keras
 import numpy as np
 
 from keras_su.errors import bad_value
+from keras_su.layers.base import Layer
 from keras_su.models.keras2_files import KERAS_3_SUFFIX, MODEL_SUFFIXES, check_new, existing, kind_of, load_model, under_suffix
 from keras_su.models.keras2_inputs import array, is_rows, labels, stream
 from keras_su.registration import register
 from keras_su.weights.output import replacing
 
-__all__ = ["FunctionalModel", "Keras2Spellings", "Model", "load_model"]
+__all__ = ["FunctionalModel", "Keras2Spellings", "Model", "accept_old_spellings", "load_model"]
 
 _WORKERS = ("workers", "use_multiprocessing", "max_queue_size")  # of Keras 2; a PyDataset has them of its own in Keras 3
 
@@ -208,6 +209,17 @@ class FunctionalModel(Keras2Spellings, keras.Model, metaclass=_AnyKerasModel):
 
 
 register(FunctionalModel, name="Model")
+
+
+def accept_old_spellings(model):
+    """Let a functional model that was made with Keras' own ``Model`` around layers of this package take old spellings, too.
+
+    The class of this one object changes; Keras' classes stay as they are. Other models are returned untouched.
+    """
+    plain = FunctionalModel.__bases__[-1]  # Keras' functional class, once there is a functional model of ours
+    if type(model) is plain and any(isinstance(layer, Layer) for layer in model.layers):
+        model.__class__ = FunctionalModel
+    return model
 
 
 def _is_functional(args, kwargs):

@@ -93,7 +93,7 @@ class Evaluator(keras.callbacks.Callback):
 
 evaluator = Evaluator()
 train_generator = data_generator(data, batch_size)
-history = model.fit(
+history = model.fit_generator(
     train_generator.forfit(), steps_per_epoch=len(train_generator), epochs=epochs, callbacks=[evaluator], verbose=0
 )
 optimizer = AdaFactor(learning_rate=None)

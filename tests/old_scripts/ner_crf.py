@@ -9,7 +9,7 @@ from keras_su.optimizers import Adam
 from keras_su.snippets import DataGenerator, ViterbiDecoder, open, sequence_padding, to_array
 from keras_su.tokenizers import Tokenizer
 from keras.layers import Dense
-from keras.models import Model  # 旧脚本常常两处都导入
+from keras.models import Model
 
 maxlen = 32
 epochs = 6
@@ -83,7 +83,7 @@ output = model.get_layer(output_layer).output
 output = Dense(len(categories) * 2 + 1)(output)
 CRF = ConditionalRandomField(lr_multiplier=crf_lr_multiplier)
 output = CRF(output)
-model = keras.models.Model(model.input, output)
+model = Model(model.input, output)
 model.compile(loss=CRF.sparse_loss, optimizer=Adam(learning_rate), metrics=[CRF.sparse_accuracy])
 
 
@@ -141,7 +141,7 @@ class Evaluator(keras.callbacks.Callback):
 
 evaluator = Evaluator()
 train_generator = data_generator(train_data, batch_size)
-history = model.fit_generator(
+history = model.fit(
     train_generator.forfit(), steps_per_epoch=len(train_generator), epochs=epochs, callbacks=[evaluator], verbose=0
 )
 model.load_weights('./best_model.weights')
