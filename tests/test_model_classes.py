@@ -332,7 +332,7 @@ def test_names_in_a_checkpoint_and_a_reduced_vocabulary():
 
 def test_wrong_use_is_refused():
     with pytest.raises(KerasSuError, match="no family"):
-        models.classes.ModelClass(**SIZES)
+        models.model_class.ModelClass(**SIZES)
     with pytest.raises(KerasSuError, match="generate"):
         models.BERT(**SIZES).build(attention_caches={"a": 1})
     with pytest.raises(KerasSuError, match="edit= is for families"):

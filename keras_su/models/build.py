@@ -9,11 +9,12 @@ import keras
 
 from keras_su.errors import KerasSuError, bad_value, listing, unknown_name
 from keras_su.hub import resolve
-from keras_su.models.classes import EXTENSIONS, ModelClass
+from keras_su.models.classes import EXTENSIONS
 from keras_su.models.config import Config, read_json
 from keras_su.models.describe import make_spec, with_rows
 from keras_su.models.graph import make_graph
 from keras_su.models.handle import Transformer
+from keras_su.models.model_class import ModelClass
 from keras_su.models.registry import APPLICATIONS, Family, choose_family, rank_families
 from keras_su.models.spec import Seq2Seq, Spec
 from keras_su.weights.load import VocabularyRows
