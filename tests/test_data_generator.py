@@ -13,6 +13,9 @@ from keras import ops
 from keras_su.data import DataGenerator, sequence_padding
 from keras_su.data.stream import open_shape
 from keras_su.errors import KerasSuError, MissingDependencyError
+from keras_su.layers import Loss
+from keras_su.models import Model, build_transformer_model
+from keras_su.optimizers import extend_with_weight_decay
 
 
 class Samples(DataGenerator):
@@ -223,6 +226,28 @@ def test_to_dataset():
 
     inputs, labels = next(iter(Labelled([1, 3], 2).to_dataset(*nested, names=names, padded_batch=True)))
     assert inputs["ids"].shape == (2, 3) and sorted(labels["label"].numpy().tolist()) == [1, 3]
+
+
+@pytest.mark.skipif(backend() != "tensorflow", reason="tf.distribute is TensorFlow's")
+def test_a_dataset_under_a_strategy():
+    """A model whose loss is a layer, with an extended optimizer, as scripts for several GPUs have it."""
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy().scope():
+        sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        bert = build_transformer_model(sizes)
+
+        class Length(Loss):
+            def compute_loss(self, inputs, mask=None):
+                return ops.mean(ops.square(inputs))
+
+        model = Model(bert.inputs, Length()(bert.output))
+        model.compile(extend_with_weight_decay(keras.optimizers.SGD)(0.1, weight_decay_rate=0.01))
+    names = ["Input-Token", "Input-Segment"]
+    dataset = Flat([1, 3], 2).to_dataset(("int32", "int32"), ([None], [None]), names=names, padded_batch=True)
+    before = bert.get_weights()[0]
+    history = model.fit(dataset, steps_per_epoch=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and np.abs(bert.get_weights()[0] - before).max() > 0
 
 
 def test_to_dataset_says_what_it_needs(monkeypatch):

@@ -184,3 +184,12 @@ def test_offsets_follow_truncation(first, second, maxlen, pattern, side):
         assert text[start:stop] == ("" if token in ("[CLS]", "[SEP]") else token)
     with pytest.raises(KerasSuError, match="return_offsets"):
         TOKENIZER.encode(["a"], return_offsets=True)
+
+
+def test_special_ids_assigned_from_outside():
+    """Scripts do that after they have reduced a vocabulary."""
+    tokenizer = Tokenizer({token: index for index, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "好"])})
+    assert tokenizer.encode("好坏")[0] == [2, 4, 1, 3]
+    tokenizer._token_unk_id = 0
+    assert tokenizer.encode("好坏")[0] == [2, 4, 0, 3]
+    assert tokenizer.encode_batch(["好坏", "好"])[0].tolist() == [[2, 4, 0, 3], [2, 4, 3, 0]]
