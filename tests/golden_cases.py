@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import golden_training
 import keras
 import numpy as np
 
@@ -42,8 +43,8 @@ def supported(case):
     if case["kind"] == "model":
         return all(run["builder"].get("model", "bert") in list_models() for run in case["runs"])
     if case["kind"] == "layer":
-        return case["layer"] in FUNCTIONS or hasattr(keras_su.layers, case["layer"])
-    return case["kind"] in (*TOKENIZERS, "beam_search")
+        return golden_training.knows(case) or case["layer"] in FUNCTIONS or hasattr(keras_su.layers, case["layer"])
+    return case["kind"] in (*TOKENIZERS, "beam_search", "snippets")
 
 
 class Case:
@@ -149,6 +150,8 @@ class Case:
         return {name[3:]: keras.ops.convert_to_tensor(value) for name, value in self.arrays.items() if name.startswith("in_")}
 
     def check_layer(self):
+        if golden_training.knows(self.data):
+            return golden_training.check(self)
         if self.data["layer"] in FUNCTIONS:
             return self._check_function()
         layer = getattr(keras_su.layers, self.data["layer"])(**self.data["kwargs"])

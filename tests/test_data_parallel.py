@@ -72,12 +72,21 @@ def test_errors_come_at_once(dummy):
     assert time.monotonic() - start < 30
 
 
-def test_interruption_and_death_of_a_process():
+def test_interruption_and_death_of_a_process(tmp_path):
     start = time.monotonic()
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def sleep(_):
+        (tmp_path / "started").touch()
+        time.sleep(60)
+
+    def interrupt():
+        while not (tmp_path / "started").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
-        parallel_apply(lambda _: time.sleep(60), range(5), 2, 4)
+        parallel_apply(sleep, range(5), 2, 4)
     with pytest.raises(BrokenProcessPool):
         parallel_apply(lambda _: os._exit(1), range(5), 2, 4)
     with pytest.raises(Exception, match="[Pp]ickle"):

@@ -15,7 +15,7 @@ def test_model(folder):
     Case(folder).check_model()
 
 
-@pytest.mark.parametrize("folder", find_cases("layer"), ids=by_name)
+@pytest.mark.parametrize("folder", find_cases("layer", "snippets"), ids=by_name)
 def test_layer(folder):
     Case(folder).check_layer()
 
