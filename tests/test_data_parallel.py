@@ -84,9 +84,14 @@ def test_interruption_and_death_of_a_process(tmp_path):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A process in the background of a shell ignores interruptions, and so would this one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        parallel_apply(sleep, range(5), 2, 4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parallel_apply(sleep, range(5), 2, 4)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(BrokenProcessPool):
         parallel_apply(lambda _: os._exit(1), range(5), 2, 4)
     with pytest.raises(Exception, match="[Pp]ickle"):
