@@ -351,3 +351,11 @@ def test_what_is_gone_names_what_to_use():
         K.sparse_categorical_crossentrpy  # noqa: B018
     with pytest.raises(KerasSuError, match="K.switch: axes of the condition"):
         K.switch(A > 0, tensor(A[0]), tensor(A[0]))
+
+
+def test_labels_in_an_axis_of_a_length_that_is_not_known():
+    """As behind ``Input(shape=(None,))``, whose rows hold one label each."""
+    labels, probabilities = keras.layers.Input((None,)), keras.layers.Input((3,))
+    assert K.sparse_categorical_crossentropy(labels, probabilities).shape == (None,)
+    found = K.sparse_categorical_crossentropy(np.array([[1.0], [2.0]]), ops.convert_to_tensor([[0.5, 0.25, 0.25]] * 2))
+    np.testing.assert_allclose(K.eval(found), -np.log([0.25, 0.25]), rtol=1e-5)

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "initializers": {"errors", "registration"},
     "hub": {"errors"},
     "masks": {"cache", "errors"},
-    "metrics": {"errors"},
+    "metrics": {"errors", "registration"},
     "ops": {"errors"},
     "losses": {"errors", "registration", "ops"},
     "optimizers": {"errors", "registration"},

@@ -21,7 +21,7 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
         output = ops.moveaxis(output, axis, -1)
     target = ops.cast(as_tensor(target), "int32")
     if ndim(target) == ndim(output):
-        target = ops.squeeze(target, -1)
+        target = target[..., 0]  # an axis of one entry, which need not be known
     return ops.sparse_categorical_crossentropy(target, output, from_logits=from_logits)
 
 

@@ -5,6 +5,7 @@ import functools
 import keras
 
 from keras_su.errors import bad_value, require
+from keras_su.layers.base import of_floats
 
 do_recompute = False
 """bert4keras read this from the environment. Here ``build_transformer_model(..., remat=True)`` says so, model by model."""
@@ -47,17 +48,10 @@ def recompute_grad(call):
 
     @functools.wraps(call)
     def recomputing(self, inputs, *args, **kwargs):
-        leaves = keras.tree.flatten(inputs)
-        floating = [keras.backend.is_float_dtype(leaf.dtype) for leaf in leaves]
-
-        def run(*floats):  # TensorFlow recomputes functions of floating tensors only
-            values = iter(floats)
-            merged = [next(values) if is_float else leaf for leaf, is_float in zip(leaves, floating)]
-            return call(self, keras.tree.pack_sequence_as(inputs, merged), *args, **kwargs)
-
-        if any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+        if any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(inputs)):
             return call(self, inputs, *args, **kwargs)
-        return keras.remat(run)(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
+        run, floats = of_floats(lambda x: call(self, x, *args, **kwargs), (inputs,))
+        return keras.remat(run)(*floats)
 
     return recomputing
 

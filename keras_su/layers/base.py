@@ -39,17 +39,9 @@ class Layer(keras.layers.Layer):
         return layer_class(name=name, dtype=policy, **arguments)
 
     def rematerialized_call(self, layer_call, *args, **kwargs):
-        # TensorFlow recomputes functions of floating tensors only: keywords, masks and ids are bound beforehand.
-        leaves = keras.tree.flatten(args)
-        floating = [keras.backend.is_float_dtype(leaf.dtype) for leaf in leaves]
-
-        def call(*floats):
-            values = iter(floats)
-            merged = [next(values) if is_float else leaf for leaf, is_float in zip(leaves, floating)]
-            return layer_call(*keras.tree.pack_sequence_as(args, merged), **kwargs)
-
+        call, floats = of_floats(lambda *arguments: layer_call(*arguments, **kwargs), args)
         recomputing = super().rematerialized_call(call, *args)
-        return lambda *_, **__: recomputing(*(leaf for leaf, is_float in zip(leaves, floating) if is_float))
+        return lambda *_, **__: recomputing(*floats)
 
     def get_output_at(self, index):
         """The output of the layer's call number ``index``; -1 is the last one.
@@ -98,6 +90,22 @@ class Layer(keras.layers.Layer):
         if changed:
             config["sub_dtypes"] = changed
         return config
+
+
+def of_floats(call, arguments):
+    """``call(*arguments)`` as a function of the floating tensors among the arguments, and these tensors.
+
+    TensorFlow recomputes functions of such tensors only; masks and ids are bound beforehand.
+    """
+    leaves = keras.tree.flatten(arguments)
+    floating = [keras.backend.is_float_dtype(leaf.dtype) for leaf in leaves]
+
+    def bound(*floats):
+        values = iter(floats)
+        merged = [next(values) if is_float else leaf for leaf, is_float in zip(leaves, floating)]
+        return call(*keras.tree.pack_sequence_as(arguments, merged))
+
+    return bound, [leaf for leaf, is_float in zip(leaves, floating) if is_float]
 
 
 def _constructor_arguments(layer_class):

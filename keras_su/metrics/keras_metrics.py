@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_su.registration import register
+
 
 def masked_accuracy(y_true, y_pred, mask=None):
     """Part of the labels that is predicted.
@@ -49,7 +51,7 @@ class _Counts(keras.metrics.Metric):
         return ops.divide_no_nan(self.above, self.below)
 
 
-@keras.saving.register_keras_serializable("keras_su")
+@register
 class MaskedAccuracy(_Counts):
     """`masked_accuracy` over many batches. The mask is ``sample_weight``, with ``weighted_metrics`` in ``compile``.
 
@@ -73,7 +75,7 @@ class MaskedAccuracy(_Counts):
         return {**super().get_config(), "ignore_class": self.ignore_class}
 
 
-@keras.saving.register_keras_serializable("keras_su")
+@register
 class GlobalPointerF1(_Counts):
     """F1 of the spans that score above a threshold, over all heads and texts. Minus infinity is simply not above it.
 

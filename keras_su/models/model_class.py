@@ -74,11 +74,13 @@ class ModelClass(Transformer):
         sizes = {"hidden_size": spec.hidden_size, "num_hidden_layers": spec.num_layers}
         rates = {"dropout_rate": spec.embeddings.dropout, "attention_dropout_rate": self._attention.dropout}
         self.__dict__ |= {**sizes, **rates, **self._known}
-        graph_class = make_graph if isinstance(spec, Seq2Seq) else HookedGraph
-        self.graph = graph_class(spec, prefix=self.prefix, layers=self.layers, name=name, dtype=dtype)
-        self.graph.owner = self
+        if not isinstance(spec, Seq2Seq):
+            self.graph = HookedGraph(spec, owner=self, **self._options())
 
     spec = property(lambda self: self._spec)
+
+    def _options(self):
+        return {"prefix": self.prefix, "layers": self.layers, "name": self.name, "dtype": self.dtype}
 
     def find_family_name(self, settings):
         """The family whose graph this is."""
@@ -125,22 +127,14 @@ class ModelClass(Transformer):
         if changed:
             self._describe(changed)
         self.layer_norm_conds = [layer_norm_cond, layer_norm_cond_hidden_size, layer_norm_cond_hidden_act or "linear"]
-        graph = self.graph
-        graph.spec = self._spec
         if isinstance(self._spec, Seq2Seq):
-            graph = self.graph = make_graph(
-                self._spec,
-                prefix=self.prefix,
-                layers=self.layers,
-                condition=layer_norm_cond,
-                extra_inputs=additional_input_layers,
-                name=self.name,
-                dtype=self.dtype,
-            )
+            further = {"condition": layer_norm_cond, "extra_inputs": additional_input_layers}
+            self.graph = make_graph(self._spec, **further, **self._options())
         else:
-            graph.condition = layer_norm_cond
-            graph.extra_inputs = _listed(additional_input_layers)
-        graph.build()
+            self.graph.spec = self._spec
+            self.graph.condition = layer_norm_cond
+            self.graph.extra_inputs = _listed(additional_input_layers)
+        graph = self.graph.build()
         self.set_inputs(graph.inputs, additional_input_layers)
         self.set_outputs(graph.outputs)
         self.model = graph.model
@@ -249,8 +243,11 @@ def _listed(value):
 class HookedGraph(Graph):
     """A graph that asks its owner, a :class:`ModelClass`, at every step."""
 
-    owner = None
     index = 0
+
+    def __init__(self, spec, *, owner, **options):
+        super().__init__(spec, **options)
+        self.owner = owner
 
     def _overrides(self, name):
         return getattr(type(self.owner), name) is not getattr(ModelClass, name)

@@ -94,7 +94,7 @@ evaluator = Evaluator()
 history = model.fit(
     train_generator.forfit(),
     steps_per_epoch=len(train_generator),
-    epochs=8,
+    epochs=6,
     callbacks=[evaluator],
     verbose=0,
 )
