@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "metrics": {"errors", "registration"},
     "ops": {"errors"},
     "losses": {"errors", "registration", "ops"},
-    "optimizers": {"errors", "registration"},
+    "optimizers": {"errors", "registration", "ops"},
     "training": {"errors"},
     "tokenizers": {"errors"},
     "weights": {"errors"},

@@ -3,7 +3,8 @@
 import numpy as np
 from keras import ops
 
-from keras_su.optimizers.base import Optimizer, dense, matches, path_of, patterns, root_mean_square, slots
+from keras_su.ops.sequence import root_mean_square
+from keras_su.optimizers.base import Optimizer, dense, matches, path_of, patterns, slots
 from keras_su.registration import register
 
 

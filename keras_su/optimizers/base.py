@@ -101,11 +101,6 @@ def dense(gradient, shape):
     return ops.add(ops.zeros(shape, gradient.dtype), gradient) if hasattr(gradient, "indices") else gradient
 
 
-def root_mean_square(x, axis=None, keepdims=False):
-    """The root of the mean of the squares."""
-    return ops.sqrt(ops.mean(ops.square(x), axis=axis, keepdims=keepdims))
-
-
 def run_when(condition, variables, update):
     """Call ``update()`` if ``condition``, a boolean tensor, is true, also inside compiled programs.
 

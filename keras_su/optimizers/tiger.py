@@ -2,8 +2,9 @@
 
 from keras import ops
 
+from keras_su.ops.sequence import root_mean_square
 from keras_su.optimizers.accumulation import positive
-from keras_su.optimizers.base import Optimizer, dense, matches, path_of, root_mean_square, run_when, slots, wide
+from keras_su.optimizers.base import Optimizer, dense, matches, path_of, run_when, slots, wide
 from keras_su.optimizers.schedules import piecewise_linear, read_schedule
 from keras_su.registration import register
 
