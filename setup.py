@@ -21,10 +21,11 @@ EXTRAS = {
     "metrics": ["sacrebleu>=2.4"],
     "serve": ["fastapi>=0.110", "uvicorn>=0.30"],
     "plot": ["matplotlib>=3.8"],
+    "examples": ["scikit-learn>=1.5"],
     "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8"],
 }
-EXTRAS["test"] += [line for name in ("sentencepiece", "bpe", "zh", "grammar", "metrics", "serve") for line in EXTRAS[name]]
-EXTRAS["test"] += ["httpx>=0.27"]
+EXTRAS["test"] += [line for name in ("sentencepiece", "bpe", "zh", "grammar", "metrics", "serve", "plot", "examples") for line in EXTRAS[name]]
+EXTRAS["test"] += ["httpx>=0.27", "websockets>=13"]
 
 setup(
     name="keras_su",

@@ -28,7 +28,8 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from kgclue_data import MAX_LENGTH, MAX_QUESTION, Lessons, character_vocabulary, read_knowledge, read_questions, triple
+from readers.kgclue import MAX_LENGTH, MAX_QUESTION, Lessons, read_knowledge, read_questions, triple
+from toolbox.vocabulary import character_vocabulary
 from tqdm import tqdm
 
 from keras_su.decoding import Beam, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, generate
@@ -40,6 +41,7 @@ from keras_su.tokenizers import Tokenizer, save_vocab
 # Chosen on training questions whose predicates were held out. A small model is surer of unseen predicates than it is right, so
 # beside the look-ahead it is softened until it mostly decides between branches that cover the question equally well.
 TEMPERATURE, COST = 16.0, 0.05
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SMALL_GRAPH = Path(__file__).parent / "data" / "kg_mini"
 
 
@@ -264,7 +266,7 @@ def prepare(arguments):
         vocabulary = arguments.vocab
     else:
         names = {text for entry, _ in read_knowledge(files) for text in entry[:3]}
-        vocabulary = character_vocabulary([*sorted(names), *(question for question, _ in questions)])
+        vocabulary = character_vocabulary([*sorted(names), *(question for question, _ in questions)], special=SPECIAL)
     knowledge = Knowledge(Tokenizer(vocabulary, do_lower_case=True)).build(files)
     print(f"{len(knowledge.tree)} entries, {knowledge.tree.nbytes / max(len(knowledge.tree), 1):.0f} bytes each")
     config = small_config(knowledge.tokenizer.vocab_size, 1 if arguments.smoke else 4)

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from keras_su.tokenizers import Tokenizer
 
 MAX_QUESTION, MAX_LENGTH = 63, 128  # tokens of a question, and of question and answer together
 RIVALS = 7  # other predicates that a training answer is compared with
@@ -47,19 +46,6 @@ def read_questions(path):
     with open(path, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines if line.strip()]
     return [(row["question"], triple(*(field.strip() for field in row["answer"].split("|||")))) for row in rows]
-
-
-def character_vocabulary(texts):
-    """A vocabulary of single characters, with a second form for characters inside words and numbers, as WordPiece wants it."""
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    words = Tokenizer({token: i for i, token in enumerate(vocabulary)}, do_lower_case=True)  # knows no word, so keeps all whole
-    single, inside = Counter(), set()
-    for text in texts:
-        for word in words.tokenize(text)[1:-1]:
-            single.update(word)
-            inside.update(word if len(word) > 1 else "")
-    vocabulary += [character for character, _ in single.most_common()] + sorted(f"##{character}" for character in inside)
-    return {token: i for i, token in enumerate(vocabulary)}
 
 
 class Lessons(keras.utils.PyDataset):
