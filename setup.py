@@ -24,7 +24,8 @@ EXTRAS = {
     "examples": ["scikit-learn>=1.5"],
     "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.8"],
 }
-EXTRAS["test"] += [line for name in ("sentencepiece", "bpe", "zh", "grammar", "metrics", "serve", "plot", "examples") for line in EXTRAS[name]]
+OPTIONAL = ("sentencepiece", "bpe", "zh", "grammar", "metrics", "serve", "plot", "examples")
+EXTRAS["test"] += [line for name in OPTIONAL for line in EXTRAS[name]]
 EXTRAS["test"] += ["httpx>=0.27", "websockets>=13"]
 
 setup(

@@ -28,8 +28,6 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from readers.kgclue import MAX_LENGTH, MAX_QUESTION, Lessons, read_knowledge, read_questions, triple
-from toolbox.vocabulary import character_vocabulary
 from tqdm import tqdm
 
 from keras_su.decoding import Beam, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, generate
@@ -37,6 +35,8 @@ from keras_su.metrics import CommonSubsequence, exact_match, lcs_f1
 from keras_su.models import build_transformer_model
 from keras_su.models.heads import MaskedLM
 from keras_su.tokenizers import Tokenizer, save_vocab
+from readers.kgclue import MAX_LENGTH, MAX_QUESTION, Lessons, read_knowledge, read_questions, triple
+from toolbox.vocabulary import character_vocabulary
 
 # Chosen on training questions whose predicates were held out. A small model is surer of unseen predicates than it is right, so
 # beside the look-ahead it is softened until it mostly decides between branches that cover the question equally well.

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-
 MAX_QUESTION, MAX_LENGTH = 63, 128  # tokens of a question, and of question and answer together
 RIVALS = 7  # other predicates that a training answer is compared with
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolbox.vocabulary import character_vocabulary
-
 from keras_su.models import build_transformer_model
 from keras_su.tokenizers import Tokenizer, save_vocab
+from toolbox.vocabulary import character_vocabulary
 
 
 def small_config(vocab_size, layers=4, width=128, positions=512):
