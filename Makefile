@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench route clean
+.PHONY: help demo test test-examples bench route clean
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
@@ -14,7 +14,7 @@ OUTPUTS := $(CURDIR)/.cross_backend
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */make \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 20
 
 demo: .venv/demo.stamp  ## train on the small knowledge graph in examples/data and answer questions (TensorFlow)
 	KERAS_BACKEND=tensorflow .venv/bin/python examples/task_kgclue_seq2seq.py
@@ -30,6 +30,9 @@ test: .venv/test.stamp  ## ruff, then all tests on TensorFlow, JAX and PyTorch, 
 	    printf '%-12s %s\n' $$name "$$(grep -E '[0-9] (passed|failed|errors?)|no tests ran|checks passed|^Found' "$(OUTPUTS)/$$name.log" | tail -n 1)"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi; echo "all passed"
+
+test-examples: .venv/test.stamp  ## every example on synthetic data, on each backend
+	.venv/bin/python examples/run.py smoke
 
 bench: .venv/test.stamp  ## run the benchmarks
 	@for file in benchmarks/bench_*.py; do echo; echo "==== $$file"; KERAS_BACKEND=tensorflow .venv/bin/python "$$file"; done
