@@ -158,6 +158,7 @@ class TokenizerBase:
             slices = self._slices(sequences, bodies, limit, check_truncate_from(truncate_from), drops_start)
             sequences = [ids[:start] + ids[stop:] for ids, (start, stop) in zip(sequences, slices)]
             if return_offsets:
+                slices = [*slices, (0, 0)]  # there may be no second text
                 spans = [offsets[:start] + offsets[stop:] for offsets, (start, stop) in zip(spans, slices)]
         token_ids = sequences[0]
         segment_ids = [0] * len(token_ids)
