@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "losses": {"errors", "registration", "ops"},
     "optimizers": {"errors", "registration", "ops"},
     "training": {"errors"},
+    "postprocess": {"errors"},
     "tokenizers": {"errors"},
     "weights": {"errors"},
     "layers": {"errors", "registration", "activations", "cache", "initializers", "masks", "ops"},
