@@ -36,7 +36,7 @@ from keras_su.models import build_transformer_model
 from keras_su.models.heads import MaskedLM
 from keras_su.tokenizers import Tokenizer, save_vocab
 from readers.kgclue import MAX_LENGTH, MAX_QUESTION, Lessons, read_knowledge, read_questions, triple
-from toolbox.vocabulary import character_vocabulary
+from toolbox import Report, character_vocabulary
 
 # Chosen on training questions whose predicates were held out. A small model is surer of unseen predicates than it is right, so
 # beside the look-ahead it is softened until it mostly decides between branches that cover the question equally well.
@@ -176,9 +176,9 @@ def train(model, lessons, epochs, learning_rate):
         lessons.on_epoch_end()
 
 
-def answer(writer, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size=32):
-    """For every question ``(triple, probability)``; ``bonus`` 0 is the look-ahead of the article."""
-    constraint, answers = PrefixConstraint(knowledge.tree, knowledge.end), []
+def candidates(writer, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size=32):
+    """For every question the beam, best first: ``[(triple, probability), ...]``; ``bonus`` 0 is the look-ahead of the article."""
+    constraint, beams = PrefixConstraint(knowledge.tree, knowledge.end), []
     name = f"beam {beam}{' + look-ahead' if look_ahead else ''}"
     for first in tqdm(range(0, len(questions), batch_size), desc=name, unit=" batches", disable=None):
         batch = questions[first : first + batch_size]
@@ -191,7 +191,7 @@ def answer(writer, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size
         found = generate(
             writer,
             prompts,
-            search=Beam(width=beam),
+            search=Beam(width=beam, n_best=beam),
             max_new_tokens=MAX_LENGTH - MAX_QUESTION,
             end_ids=knowledge.end,
             min_ends=3,
@@ -199,8 +199,19 @@ def answer(writer, knowledge, questions, beam, look_ahead, bonus=2.0, batch_size
             batch_size=batch_size * beam,
         )
         for question, best in zip(batch, found):
-            answers.append((knowledge.entry(best.tokens.tolist(), question), float(np.exp(best.score))))
-    return answers
+            beams.append(
+                [
+                    (knowledge.entry(each.tokens.tolist(), question), float(np.exp(each.score)))
+                    for each in (best, *best.alternatives)
+                    if each.finished
+                ]
+            )
+    return beams
+
+
+def answer(*arguments, **options):
+    """The best of `candidates` for every question."""
+    return [best for best, *_ in candidates(*arguments, **options)]
 
 
 def plain(text):
@@ -208,14 +219,14 @@ def plain(text):
     return " ".join(text.lower().split())
 
 
-def report(name, make_answers, questions):
-    """A row of the final table: exact match and F1 of the objects, their mean, and questions a second; also the answers."""
+def measure(make_answers, questions):
+    """Answers, and their figures: exact match and F1 of the objects in percent, the mean of both, and questions a second."""
     started = time.perf_counter()
     answers = make_answers([question for question, _ in questions])
     pace = len(questions) / (time.perf_counter() - started)
     pairs = [(plain(entry.object if entry else ""), plain(gold.object)) for (entry, _), (_, gold) in zip(answers, questions)]
     em, f1 = (100 * float(np.mean([metric(*pair) for pair in pairs])) for metric in (exact_match, lcs_f1))
-    return f"{name:<24} {em:8.2f} {f1:8.2f} {(em + f1) / 2:8.2f} {pace:10.1f}", answers
+    return answers, {"EM": em, "F1": f1, "score": (em + f1) / 2, "questions/s": pace}
 
 
 def describe(question, entry, probability):
@@ -244,12 +255,19 @@ def parse(arguments):
     )
     parser.add_argument("--no-look-ahead", action="store_true", help="answer without looking ahead in the tree")
     parser.add_argument("--question", help="answer this question instead of those of dev.json")
-    parser.add_argument("--output", type=Path, help="file for all answers, one JSON object a line")
+    parser.add_argument("--output", type=Path, help="file for all answers, one JSON object a line; x.json: for the table")
     parser.add_argument("--save", type=Path, help="folder to keep model, vocabulary and tree in")
     parser.add_argument("--load", type=Path, help="folder that --save wrote: no training")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--smoke", action="store_true", help="one step and a few questions only, to see that all parts work")
-    return parser.parse_args(arguments)
+    arguments = parser.parse_args(arguments)
+    arguments.answers = arguments.output
+    if arguments.output and arguments.output.suffix == ".json":
+        arguments.answers = None
+    else:
+        arguments.output = None
+    arguments.from_scratch = arguments.config is None
+    return arguments
 
 
 def prepare(arguments):
@@ -294,26 +312,26 @@ def main(arguments=None):
             writer, knowledge, [arguments.question], max(arguments.beam), not arguments.no_look_ahead, arguments.bonus
         )
         print(describe(arguments.question, entry, probability))
-        return
+        return None
     questions = read_questions(arguments.data_dir / "dev.json")[: 8 if arguments.smoke else None]
-    row, answers = report("no model (LCS)", lambda texts: [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)
-    table = [row]
+    report = Report(arguments, f"{len(questions)} questions, objects", "score", questions=len(questions))
+    _, figures = measure(lambda texts: [(knowledge.lexical_answer(text), 0.0) for text in texts], questions)
+    report.add("no model (LCS)", figures, baseline=True)
     for beam in arguments.beam:
         for look_ahead in [False] if arguments.no_look_ahead else [False, True]:
             search = partial(answer, writer, knowledge, beam=beam, look_ahead=look_ahead, bonus=arguments.bonus)
             search([questions[0][0]] * 32)  # compiles, before the clock runs
-            row, answers = report(f"beam {beam}{', look-ahead' if look_ahead else ''}", search, questions)
-            table.append(row)
-    if arguments.output:
-        with open(arguments.output, "w", encoding="utf-8") as file:
+            answers, figures = measure(search, questions)
+            report.add(f"beam {beam}{', look-ahead' if look_ahead else ''}", figures)
+    if arguments.answers:
+        with open(arguments.answers, "w", encoding="utf-8") as file:
             for (question, gold), (entry, probability) in zip(questions, answers):
                 row = {"question": question, **entry._asdict(), "score": round(probability, 6), "gold": gold._asdict()}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     print()
     for (question, _), found in list(zip(questions, answers))[:5]:
         print(describe(question, *found))
-    head = f"{len(questions)} questions, objects"
-    print(f"\n{head:<24} {'EM':>8} {'F1':>8} {'score':>8} {'questions/s':>10}", *table, sep="\n")
+    return report.finish()
 
 
 if __name__ == "__main__":

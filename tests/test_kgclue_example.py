@@ -82,7 +82,7 @@ def test_vocabulary_covers_its_texts(example):
 
 
 def test_training_examples_stay_consistent(example, knowledge):
-    from kgclue_data import find
+    from readers.kgclue import find
 
     questions = example.read_questions(MINI / "train.json")
     lessons = example.Lessons(questions, knowledge, batch_size=16, steps=4, seed=1)
