@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-from readers.fewclue import TASKS, read_label_words, read_rows, read_samples, write_synthetic
-
 from keras_su.zero_shot import candidate_contrast, sample_contrast
+from readers.fewclue import TASKS, read_label_words, read_rows, read_samples, write_synthetic
 
 # What each row of the synthetic files is about, in words of its prompt; or its rank.
 MEANT = {
