@@ -34,7 +34,7 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic,
-        scratch={"epochs": 40, "batch_size": 16, "learning_rate": 1e-3},
+        scratch={"epochs": 30, "batch_size": 16, "learning_rate": 1e-3},
         pretrained={"epochs": 20},
     )
     arguments = options.read(argv)

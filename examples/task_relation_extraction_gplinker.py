@@ -36,7 +36,7 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic,
-        scratch={"epochs": 25, "batch_size": 16, "learning_rate": 1e-3},
+        scratch={"epochs": 15, "batch_size": 16, "learning_rate": 1e-3},
         pretrained={"epochs": 10},
     )
     arguments = options.read(argv)
