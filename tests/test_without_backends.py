@@ -11,6 +11,7 @@ import sys
 for module in ("tensorflow", "torch", "transformers"):
     if module != sys.argv[2]:
         sys.modules[module] = None  # importing it fails
+sys.modules["sklearn"] = None  # Keras imports it where it is there, and SciPy below it stumbles over the gaps
 import json, numpy as np, keras
 from pathlib import Path
 from keras_su import build_transformer_model
