@@ -113,7 +113,7 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic_ner,
-        scratch={"epochs": 20, "batch_size": 16, "learning_rate": 1e-3, "max_length": 128},
+        scratch={"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "max_length": 128},
         pretrained={"epochs": 5, "learning_rate": 2e-5, "max_length": 256},
         smoke={"max_length": 32},
     )

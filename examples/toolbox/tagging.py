@@ -131,7 +131,7 @@ def tag_labels(tags, samples, length):
 
 
 def cut(text, longest):
-    """``(first, behind the last)`` of pieces with at most ``longest`` characters, cut behind a mark of punctuation if possible."""
+    """``(first, behind the last)`` of pieces of at most ``longest`` characters, cut behind punctuation where possible."""
     pieces, first = [], 0
     while len(text) - first > longest:
         window = text[first : first + longest]
