@@ -1,8 +1,8 @@
-"""LoRA: fine-tune a decoder (Qwen3) or BERT by training one weight in fifty, keep those in a small file, merge them back.
+"""LoRA: fine-tune a decoder (Qwen3) or BERT by training a few weights beside the others, keep those apart, merge them back.
 
 Both kinds answer with one word, 好 or 坏, so both use the output they were pre-trained with and need no new layers: the
-decoder as the next token of ``评论：... 情感：``, BERT at the mask of ``情感：[MASK]。评论：...``. Without ``--pretrained`` a small
-base is trained first, on texts without labels; it is then saved, and treated like a published one.
+decoder as the next token of ``评论：... 情感：``, BERT at the mask of ``情感：[MASK]。评论：...``. Without ``--pretrained``
+a small base is trained first, on texts without labels; it is then saved, and treated like a published one.
 
     python lora_finetuning.py --data-dir sentiment --corpus reviews.txt.xz              # a small decoder, from scratch
     python lora_finetuning.py --data-dir sentiment --pretrained Qwen3-0.6B-Base         # pip install "keras_su[bpe]"
@@ -27,85 +27,14 @@ from keras_su.data import BucketedDataset
 from keras_su.errors import KerasSuError, require
 from keras_su.tokenizers import JsonTokenizer, Tokenizer
 from keras_su.weights import open_checkpoint, write_safetensors
+from readers.classification import read_corpus
 from readers.corpus import read_documents
-from readers.sentiment import read_sentiment, write_sentiment
-from toolbox import VERBOSE, Backbone, Options, Report, character_vocabulary, in_order, optimizer, padded, small_config
+from readers.one_word import KINDS
+from readers.sentiment import write_sentiment
+from toolbox import VERBOSE, Backbone, Options, Report, character_vocabulary, in_order, optimizer, padded
 from toolbox.baselines import majority
 
 WORDS = "坏好"  # what the labels 0 and 1 are called
-
-
-# Two kinds of model, and how each of them is asked. ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Answers with the token behind the prompt, and learns its language by predicting every next token."""
-
-    tokenizer: object
-    options = {"final_activation": "linear"}
-    segments = False
-
-    def ids(self, text):
-        marks = (self.tokenizer.start_id, self.tokenizer.end_id)
-        return [token for token in self.tokenizer.encode(text)[0] if token not in marks]
-
-    def prompt(self, text, room):
-        """Ids, and where the answer is read off."""
-        before, after = self.ids("评论："), self.ids("情感：")
-        ids = [*before, *self.ids(text)[: room - len(before) - len(after)], *after]
-        return ids, len(ids) - 1
-
-    def lesson(self, rows):
-        """A batch of the language task: ids, positions to read, what should be read there, weights."""
-        ids = padded(rows)
-        positions = np.broadcast_to(np.arange(ids.shape[1] - 1), (len(ids), ids.shape[1] - 1))
-        lengths = np.array([[len(row)] for row in rows])
-        return ids, positions, ids[:, 1:], positions + 1 < lengths
-
-    @staticmethod
-    def small(vocab_size, positions, layers=4, width=128):
-        return {
-            "model_type": "qwen3",
-            "vocab_size": vocab_size,
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": max(width // 32, 2),
-            "num_key_value_heads": max(width // 64, 1),  # two query heads share a key head
-            "head_dim": 32,
-            "intermediate_size": 3 * width,
-            "max_position_embeddings": positions,
-            "tie_word_embeddings": True,
-            "initializer_range": 0.05,
-        }
-
-
-class Encoder(Decoder):
-    """Answers at a mask, and learns its language by filling in masks."""
-
-    options = {"with_mlm": "linear"}
-    segments = True
-
-    def prompt(self, text, room):
-        start, mask, end = self.tokenizer.start_id, self.tokenizer.mask_id, self.tokenizer.end_id
-        before = [start, *self.ids("情感："), mask]
-        ids = [*before, *self.ids("。评论："), *self.ids(text)]
-        return [*ids[: room - 1], end], len(before) - 1
-
-    def lesson(self, rows):
-        ids, mask = padded(rows), self.tokenizer.mask_id
-        order = np.random.random(ids.shape) + (ids <= mask)  # special tokens have the lowest ids; they come last
-        positions = np.argsort(order, axis=1)[:, : max(int(0.15 * ids.shape[1]), 1)]
-        targets = np.take_along_axis(ids, positions, axis=1)
-        np.put_along_axis(ids, positions, np.where(targets > mask, mask, targets), axis=1)
-        return ids, positions, targets, targets > mask
-
-    @staticmethod
-    def small(vocab_size, positions, layers=4, width=128):
-        return small_config(vocab_size, layers, width, positions)
-
-
-KINDS = {"qwen3": Decoder, "bert": Encoder}
 
 
 @dataclass(frozen=True)
@@ -257,6 +186,7 @@ def answers(model, samples, collate, words):
 
 def compare(arguments, train, valid, folder):
     """All rows of the table."""
+    report = Report(arguments, f"sentiment, {arguments.model_kind}", "accuracy", train=len(train), valid=len(valid))
     backbone = base(arguments, [text for text, _ in train], folder / "base")
     kind = KINDS[arguments.model_kind](backbone.tokenizer)
     words = [kind.ids(word) for word in WORDS]
@@ -274,7 +204,6 @@ def compare(arguments, train, valid, folder):
 
     learn, test = samples_of(train), samples_of(valid)
     gold = np.array([label for _, label in valid])
-    report = Report(arguments, f"sentiment, {arguments.model_kind}", "accuracy", train=len(train), valid=len(valid))
 
     def add(row, found, trained=0, kilobytes=0.0, **options):
         figures = {"accuracy": 100 * np.mean(np.asarray(found) == gold), "trained": trained, "file KB": kilobytes}
@@ -328,9 +257,9 @@ def trainable(model):
 
 def main(argv=None):
     arguments = parse(argv)
-    train, valid = (read_sentiment(arguments.data_dir / f"sentiment.{part}.data") for part in ("train", "valid"))
+    corpus = read_corpus(arguments.data_dir, "sentiment")
     with tempfile.TemporaryDirectory() as temporary:
-        return compare(arguments, train, valid, arguments.save or Path(temporary))
+        return compare(arguments, corpus.train, corpus.valid, arguments.save or Path(temporary))
 
 
 if __name__ == "__main__":
