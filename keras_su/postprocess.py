@@ -164,7 +164,7 @@ def _uncertainty(rows, k):
     largest = -np.sort(-rows, axis=1)[:, :k]
     largest = largest / largest.sum(axis=1, keepdims=True)
     logs = np.log(np.where(largest > 0, largest, 1.0))  # 0 log 0 is 0
-    return -np.sum(largest * logs, axis=1) / np.log(k)
+    return (0.0 - np.sum(largest * logs, axis=1)) / np.log(k)  # not -0.0
 
 
 def _logsumexp(x, axis):
