@@ -141,7 +141,7 @@ def write_synthetic_words(folder):
     """The training files of PKU and MSR, and GSD's."""
     folder = Path(folder)
     (folder / "training").mkdir()
-    lines = [[word for word, _ in words] for words in _sentences(30)]
+    lines = [[word for word, _ in words] for words in _sentences(26)]
     for task in ("pku", "msr"):
         text = "".join("  ".join(words) + "  \n" for words in lines)
         (folder / "training" / f"{task}_training.utf8").write_text(text, encoding="utf-8")
