@@ -31,7 +31,7 @@ WEIGHT = 100  # of the distillation beside the generation loss, in stage 2
 
 
 def parse(argv):
-    scratch = {"epochs": 16, "batch_size": 64, "learning_rate": 1e-3, "max_length": 32}
+    scratch = {"epochs": 6, "batch_size": 64, "learning_rate": 1e-3, "max_length": 32}
     pretrained = {"epochs": 3, "batch_size": 48, "learning_rate": 1e-5, "max_length": 64}
     options = Options(__doc__, synthetic=write_synthetic, scratch=scratch, pretrained=pretrained, smoke={"max_length": 16})
     add_options(options)

@@ -33,7 +33,7 @@ STEP = 16  # lengths of batches are multiples of this: questions are short
 
 
 def parse(argv):
-    scratch = {"epochs": 16, "batch_size": 64, "learning_rate": 1e-3, "max_length": 32}
+    scratch = {"epochs": 6, "batch_size": 64, "learning_rate": 1e-3, "max_length": 32}
     pretrained = {"epochs": 3, "learning_rate": 2e-5}
     options = Options(__doc__, synthetic=write_synthetic, scratch=scratch, pretrained=pretrained, smoke={"max_length": 16})
     add_options(options)
@@ -43,7 +43,7 @@ def parse(argv):
 def add_options(options):
     """What SimBERT and RoFormer-Sim have in common."""
     options.add_argument("--pooling", choices=POOLINGS, default="pooler", help="where vectors come from; default: pooler")
-    options.add_argument("--layers", type=int, default=3, help="of the model from scratch; default: 3")
+    options.add_argument("--layers", type=int, default=2, help="of the model from scratch; default: 2")
     options.add_argument("--width", type=int, default=128, help="of the model from scratch; default: 128")
     options.add_argument("--generate", type=int, default=100, help="for how many questions to write others; default: 100")
     options.add_argument("--save", type=Path, metavar="DIR", help="folder for the model; --pretrained reads it")
