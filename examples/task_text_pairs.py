@@ -141,7 +141,9 @@ def main(argv=None):
     model = build(backbone, arguments, len(task.labels))
     train(model, encoder, pairs, arguments)
     probabilities = in_order(model, valid, encoder.batch, length=length)
-    report.add("[CLS] of both", {"accuracy": 100 * np.mean(np.argmax(probabilities, axis=1) == labels)})
+    report.add(
+        "BERT on both" + ", marks" * arguments.marks, {"accuracy": 100 * np.mean(np.argmax(probabilities, axis=1) == labels)}
+    )
     return report.finish()
 
 
