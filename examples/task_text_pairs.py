@@ -128,22 +128,21 @@ def main(argv=None):
         pairs, valid = pairs[: -arguments.hold_out], pairs[-arguments.hold_out :]
     else:
         valid = read_pairs(arguments.valid or arguments.data_dir / task.valid, arguments.task)
-    labels = np.array([pair.label for pair in valid])
+
+    def accuracy(predicted):
+        return {"accuracy": 100 * np.mean(np.asarray(predicted) == [pair.label for pair in valid])}
 
     report = Report(arguments, f"{arguments.task.upper()} accuracy", "accuracy", train=len(pairs), evaluated=len(valid))
-    most = majority([pair.label for pair in pairs], len(valid))
-    report.add("majority class", {"accuracy": 100 * np.mean(most == labels)}, baseline=True)
+    report.add("majority class", accuracy(majority([pair.label for pair in pairs], len(valid))), baseline=True)
     name = "TF-IDF cosine, threshold" if task.symmetric else "TF-IDF, logistic regression"
-    report.add(name, {"accuracy": 100 * np.mean(baseline(task, pairs, valid) == labels)}, baseline=True)
+    report.add(name, accuracy(baseline(task, pairs, valid)), baseline=True)
 
     backbone = Backbone.of(arguments, [text for pair in pairs for text in pair[:2]], layers=arguments.layers)
     encoder = Encoder(backbone.tokenizer, task, arguments)
     model = build(backbone, arguments, len(task.labels))
     train(model, encoder, pairs, arguments)
     probabilities = in_order(model, valid, encoder.batch, length=length)
-    report.add(
-        "BERT on both" + ", marks" * arguments.marks, {"accuracy": 100 * np.mean(np.argmax(probabilities, axis=1) == labels)}
-    )
+    report.add("BERT on both" + ", marks" * arguments.marks, accuracy(np.argmax(probabilities, axis=1)))
     return report.finish()
 
 
