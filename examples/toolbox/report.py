@@ -21,7 +21,7 @@ class Report:
 
     def __init__(self, arguments, name, metric, **facts):
         self.arguments, self.name, self.metric, self.facts = arguments, name, metric, facts
-        self.rows, self.started = [], (time.perf_counter(), time.process_time())
+        self.rows, self.started = [], time.perf_counter()
 
     def add(self, row, figures, baseline=False, note=None):
         """Add a row.
@@ -54,8 +54,8 @@ class Report:
             "smoke": self.arguments.smoke,
             "seed": self.arguments.seed,
             "backend": keras.backend.backend(),
-            "seconds": round(time.perf_counter() - self.started[0], 1),
-            "cpu_seconds": round(time.process_time() - self.started[1], 1),  # of all threads
+            "seconds": round(time.perf_counter() - self.started, 1),
+            "cpu_seconds": round(time.process_time(), 1),  # of all threads, since the process began
             **self.facts,
         }
         self._print()
