@@ -22,8 +22,7 @@ from keras import ops
 
 from keras_su.data import BucketedDataset
 from keras_su.layers import LayerNormalization
-from keras_su.metrics import span_scores
-from readers.relations import Renaming, Triple, known_pairs, read_relations, text_of, token_triples, write_synthetic
+from readers.relations import Renaming, Triple, figures, known_pairs, read_relations, text_of, token_triples, write_synthetic
 from toolbox import VERBOSE, Backbone, Options, Report, in_order, optimizer, padded_pairs
 
 PADDING = -1  # label of what does not count
@@ -90,7 +89,8 @@ class HalfPointerLoss(keras.losses.Loss):
         log_of_not = ops.log(ops.maximum(-ops.expm1(log_probabilities), 1e-7))
         losses = -ops.where(labels > 0, log_probabilities, log_of_not) * counts
         tokens = ops.sum(counts) / np.prod(labels.shape[2:])
-        return ops.sum(losses, axis=range(1, len(labels.shape))) * ops.shape(labels)[0] / tokens
+        sentences = ops.cast(ops.shape(labels)[0], "float32")
+        return ops.sum(losses, axis=tuple(range(1, len(labels.shape)))) * sentences / tokens  # their mean is that of the tokens
 
 
 def build(backbone, predicates):
@@ -133,11 +133,6 @@ def extract(model, batches, sentences):
         for predicate, i in batches.predicates.items():
             triples[row] |= {Triple(quoted(subject), predicate, quoted(span)) for span in names(found[:, i], len(offsets[row]))}
     return triples
-
-
-def figures(sentences, found):
-    scores = span_scores([sentence.triples for sentence in sentences], found)
-    return {name: 100 * getattr(scores, name) for name in ("precision", "recall", "f1")}
 
 
 def main(argv=None):

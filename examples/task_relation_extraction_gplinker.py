@@ -27,8 +27,7 @@ from tqdm import tqdm
 from keras_su.data import BucketedDataset
 from keras_su.layers import EfficientGlobalPointer
 from keras_su.losses import GlobalPointerCrossentropy
-from keras_su.metrics import span_scores
-from readers.relations import Renaming, Triple, known_pairs, read_relations, text_of, token_triples, write_synthetic
+from readers.relations import Renaming, Triple, figures, known_pairs, read_relations, text_of, token_triples, write_synthetic
 from toolbox import VERBOSE, Backbone, Options, Report, optimizer, padded_pairs
 
 
@@ -118,11 +117,6 @@ def extract(model, labels, sentences, batch_size=16):
                 if 0 < min(subject[0], object_[0]) and max(subject[1], object_[1]) < len(offsets)  # not start or end token
             }
     return found
-
-
-def figures(sentences, found):
-    scores = span_scores([sentence.triples for sentence in sentences], found)
-    return {name: 100 * getattr(scores, name) for name in ("precision", "recall", "f1")}
 
 
 def main(argv=None):

@@ -7,6 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_su.metrics import span_scores
+
 FILES = {  # layout: training, evaluation, schema
     "duie": ("duie_train.json", "duie_dev.json", "duie_schema.json"),
     "lic2019": ("train_data.json", "dev_data.json", "all_50_schemas"),
@@ -149,6 +151,12 @@ def known_pairs(train, sentences):
     """Without a model: the triples of training whose subject and object both stand in a sentence."""
     triples = sorted({triple for sentence in train for triple in sentence.triples})
     return [{t for t in triples if t.subject in sentence.text and t.object in sentence.text} for sentence in sentences]
+
+
+def figures(sentences, found):
+    """Precision, recall and F1 in percent; a triple counts if all of its texts are right."""
+    scores = span_scores([sentence.triples for sentence in sentences], found)
+    return {name: 100 * getattr(scores, name) for name in ("precision", "recall", "f1")}
 
 
 def write_synthetic(folder):
