@@ -22,7 +22,6 @@ subsequence of characters) are those of the most similar reference. The articles
 https://kexue.fm/archives/7115 (seq2seq).
 """
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 
 import keras
@@ -32,9 +31,8 @@ from tqdm import tqdm
 from keras_su.data import BucketedDataset
 from keras_su.decoding import Beam, PassageConstraint, generate
 from keras_su.losses import Seq2SeqCrossentropy
-from keras_su.metrics import exact_match, lcs_f1
 from keras_su.models.heads import MaskedLM
-from readers.reading import best_sentence, cloze, place, read_reading, window, write_synthetic
+from readers.reading import best_piece, best_sentence, cloze, figures, place, read_reading, vote, window, write_synthetic
 from toolbox import VERBOSE, Backbone, Options, Report, in_order, optimizer, padded
 
 NO_LABEL = 0  # the id of [PAD]: a mask behind the answer and its [SEP] has nothing to learn
@@ -77,7 +75,8 @@ class Reading:
 
     def lesson(self, question):
         """A question to learn from, or, by chance, one that is made from its passage."""
-        passage = question.passages[self.random.integers(len(question.passages))]
+        passages = [passage for passage in question.passages if passage.answer]
+        passage = passages[self.random.integers(len(passages))]
         made = cloze(passage.text, self.random) if self.random.random() < self.arguments.cloze else None
         text, answer = made or (question.text, passage.answer)
         return self.parts(text, passage.text, answer)[:3]
@@ -134,28 +133,6 @@ def build(backbone, arguments):
     return backbone.build(with_mlm="linear", edit=answer_only).model, loss
 
 
-def best_piece(log_probabilities, passage, end):
-    """The piece of a passage that the masks like best, and its score: the mean log-probability of its tokens and of the end.
-
-    Args:
-        log_probabilities: ``(masks, vocabulary)``.
-        passage: token ids.
-        end: id that follows the answer.
-
-    Returns:
-        ``((start, stop), score)``.
-    """
-    passage, masks = np.asarray(passage), len(log_probabilities)
-    totals, best = np.zeros(len(passage)), ((0, 0), -np.inf)
-    for size in range(1, min(masks - 1, len(passage)) + 1):  # totals[i]: of the piece with `size` tokens that starts at i
-        totals = totals[: len(passage) - size + 1] + log_probabilities[size - 1, passage[size - 1 :]]
-        scores = (totals + log_probabilities[size, end]) / (size + 1)
-        start = int(scores.argmax())
-        if scores[start] > best[1]:
-            best = (start, start + size), float(scores[start])
-    return best
-
-
 def fill_masks(model, reading, jobs):
     """For each job the place of the answer in what was read of the passage, and its probability."""
     collate = lambda jobs: (reading.inputs([(question, passage, []) for question, passage in jobs]), None)  # noqa: E731
@@ -186,27 +163,18 @@ def write(model, reading, jobs, batch_size=32):
 
 
 def answers(model, reading, questions):
-    """The answer to each question: the one with most votes, where a probability s is worth ``sum(s²) / (1 + sum(s))``."""
+    """The answer to each question, out of all of its passages."""
     jobs, texts = [], []
     for number, question in enumerate(questions):
         for passage in question.passages:
             asked, seen, _, offsets = reading.parts(question.text, passage.text)
             jobs.append((asked, seen))
             texts.append((number, passage.text, offsets))
-    votes = [defaultdict(list) for _ in questions]
+    found = [[] for _ in questions]
     search = fill_masks if reading.arguments.head == "mlm" else write
-    for (start, stop), (number, text, offsets), probability in (
-        (span, about, score) for (span, score), about in zip(search(model, reading, jobs), texts)
-    ):
-        votes[number][text[offsets[start][0] : offsets[stop - 1][1]]].append(probability)
-    value = lambda scores: sum(s * s for s in scores) / (1 + sum(scores))  # noqa: E731
-    return [max(found, key=lambda answer, found=found: value(found[answer])) for found in votes]
-
-
-def figures(questions, found):
-    metrics = {"em": exact_match, "f1": lcs_f1}
-    pairs = list(zip(found, questions))
-    return {k: 100 * np.mean([max(metric(a, true) for true in q.answers) for a, q in pairs]) for k, metric in metrics.items()}
+    for ((start, stop), probability), (number, text, offsets) in zip(search(model, reading, jobs), texts):
+        found[number].append((text[offsets[start][0] : offsets[stop - 1][1]], probability))
+    return [vote(candidates) for candidates in found]
 
 
 def main(argv=None):
@@ -220,9 +188,9 @@ def main(argv=None):
     backbone = Backbone.of(arguments, sorted(texts), layers=3, positions=arguments.max_length)
     reading = Reading(backbone.tokenizer, arguments, np.random.default_rng(arguments.seed))
     model, loss = build(backbone, arguments)
-    learnable = [question for question in train if all(passage.answer for passage in question.passages)]
-    room = lambda question: min(arguments.max_length, max(len(passage.text) for passage in question.passages))  # noqa: E731
-    dataset = BucketedDataset(learnable, reading.collate, arguments.batch_size, length=room, seed=arguments.seed)
+    learnable = [question for question in train if any(passage.answer for passage in question.passages)]
+    length = lambda question: max(len(passage.text) for passage in question.passages)  # noqa: E731
+    dataset = BucketedDataset(learnable, reading.collate, arguments.batch_size, length=length, seed=arguments.seed)
     model.compile(optimizer(arguments.learning_rate, arguments.epochs * len(dataset)), loss)
     model.fit(dataset, epochs=arguments.epochs, shuffle=False, verbose=VERBOSE)
     report.add(arguments.head, figures(dev, answers(model, reading, dev)))

@@ -146,16 +146,19 @@ def test_made_questions_are_answered_by_their_text(reading):
     assert reading.cloze("短。", random) is None
 
 
-def test_best_piece_is_that_of_all_pieces():
-    from task_reading_comprehension import best_piece
-
+def test_best_piece_is_that_of_all_pieces(reading):
     random = np.random.default_rng(0)
     for length in (1, 3, 9):
         passage, scores = random.integers(4, 9, length).tolist(), random.normal(size=(4, 9))
         mean = lambda start, stop: np.mean([*scores[range(stop - start), passage[start:stop]], scores[stop - start, 3]])  # noqa: E731, B023
         spans = [(i, j) for i, j in itertools.combinations(range(length + 1), 2) if j - i < 4]
-        (start, stop), score = best_piece(scores, passage, end=3)
+        (start, stop), score = reading.best_piece(scores, passage, end=3)
         assert np.isclose(score, max(mean(*span) for span in spans)) and np.isclose(score, mean(start, stop))
+
+
+def test_votes(reading):
+    assert reading.vote([("甲", 0.5), ("乙", 0.4), ("乙", 0.4)]) == "乙"  # 0.167, and 0.178 for two
+    assert reading.vote([("甲", 0.9), ("乙", 0.3), ("乙", 0.3)]) == "甲"
 
 
 def test_decoded_triples():

@@ -2,8 +2,13 @@
 
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+
+from keras_su.metrics import exact_match, lcs_f1
 
 
 class Passage(NamedTuple):
@@ -124,6 +129,43 @@ def place(ids, part):
     """``(start, stop)`` of the first occurrence of ``part`` in ``ids``, or ``None``."""
     starts = range(len(ids) - len(part) + 1)
     return next(((i, i + len(part)) for i in starts if list(ids[i : i + len(part)]) == list(part)), None) if part else None
+
+
+def best_piece(log_probabilities, passage, end):
+    """The piece of a passage that the masks like best, and its score: the mean log-probability of its tokens and of the end.
+
+    Args:
+        log_probabilities: ``(masks, vocabulary)``.
+        passage: token ids.
+        end: id that follows the answer.
+
+    Returns:
+        ``((start, stop), score)``.
+    """
+    passage, masks = np.asarray(passage), len(log_probabilities)
+    totals, best = np.zeros(len(passage)), ((0, 0), -np.inf)
+    for size in range(1, min(masks - 1, len(passage)) + 1):  # totals[i]: of the piece with `size` tokens that starts at i
+        totals = totals[: len(passage) - size + 1] + log_probabilities[size - 1, passage[size - 1 :]]
+        scores = (totals + log_probabilities[size, end]) / (size + 1)
+        start = int(scores.argmax())
+        if scores[start] > best[1]:
+            best = (start, start + size), float(scores[start])
+    return best
+
+
+def vote(candidates):
+    """One answer out of ``[(answer, probability), ...]``: equal ones are worth ``sum(p²) / (1 + sum(p))`` together."""
+    votes = defaultdict(list)
+    for answer, probability in candidates:
+        votes[answer].append(probability)
+    return max(votes, key=lambda answer: sum(p * p for p in votes[answer]) / (1 + sum(votes[answer])))
+
+
+def figures(questions, found):
+    """Exact match and F1 in percent, each with the most similar of the right answers."""
+    metrics = {"em": exact_match, "f1": lcs_f1}
+    pairs = list(zip(found, questions))
+    return {k: 100 * np.mean([max(metric(a, true) for true in q.answers) for a, q in pairs]) for k, metric in metrics.items()}
 
 
 def write_synthetic(folder):
