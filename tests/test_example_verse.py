@@ -91,10 +91,10 @@ def test_closest_span():
 
 
 def test_marks():
-    marks = titles.copy_marks("风与月", "天地，风和月，人")
-    assert [one[0] for one in marks] == [0, 0, 0, 1, 0, 1, 0, 0]
-    assert [one[1:] for one in marks[3:6]] == [[1, 0], [0, 0], [0, 1]]
-    assert titles.copy_marks("风", "天地") == [[0, 0, 0], [0, 0, 0]]
+    assert titles.copy_marks("风与月", "天地，风和月，人，与") == [0, 0, 0, 1, 0, 1, 0, 0, 0, 0]
+    assert titles.copy_marks("风", "天地") == [0, 0]
+    assert titles.repetitions("天地，天地。地天") == [2, 2, 1, 2, 2, 1, 1, 1]
+    assert titles.repetitions("") == []
 
 
 def test_titles(tmp_path):

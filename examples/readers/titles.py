@@ -1,5 +1,6 @@
 """Abstracts and their titles (CSL), and which part of an abstract comes closest to its title."""
 
+from collections import Counter
 from pathlib import Path
 
 from keras_su.metrics import CommonSubsequence
@@ -37,17 +38,26 @@ def closest_span(title, abstract, longest=LONGEST):
 
 
 def copy_marks(title, abstract):
-    """For every item of an abstract ``(copied, first, last)``: whether it belongs to the title, and begins or ends what does.
+    """For every item of an abstract 1 if the title takes it, else 0.
 
     Only the closest span counts: most characters of a title also stand somewhere else in the abstract, by chance.
     """
-    marks = [[0, 0, 0] for _ in abstract]
+    marks = [0] * len(abstract)
     _, start, stop = closest_span(title, abstract)
-    if stop > start:
-        for position, _ in longest_common_subsequence(abstract[start:stop], title)[1]:
-            marks[start + position][0] = 1
-        marks[start][1] = marks[stop - 1][2] = 1
+    for position, _ in longest_common_subsequence(abstract[start:stop], title)[1]:
+        marks[start + position] = 1
     return marks
+
+
+def repetitions(items, most=3):
+    """For every item how often a pair of neighbours that it belongs to stands in the sequence, at most ``most`` times.
+
+    A term that an abstract repeats is likely to be in its title. A small model cannot see that by itself.
+    """
+    pairs = list(zip(items, items[1:]))
+    counts = Counter(pairs)
+    counted = [0, *(min(counts[pair], most) for pair in pairs), 0]
+    return [max(both) for both in zip(counted, counted[1:])][: len(items)]
 
 
 def write_synthetic(folder):
