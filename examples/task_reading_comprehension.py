@@ -42,7 +42,7 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic,
-        scratch={"epochs": 25, "max_length": 128, "max_question": 32, "max_answer": 24, "cloze": 0.75},
+        scratch={"epochs": 20, "max_length": 128, "max_question": 32, "max_answer": 24, "cloze": 0.75},
         pretrained={"epochs": 5, "batch_size": 16, "max_length": 512, "max_question": 64, "max_answer": 32, "cloze": 0.0},
     )
     options.add_argument("--task", choices=("webqa", "cmrc"), default="webqa")

@@ -99,8 +99,7 @@ def build(backbone, predicates):
     hidden = handle.model.output
     subject = keras.Input((2,), dtype="int32", name="Subject")
     subjects = SUBJECT_POWER * ops.log_sigmoid(keras.layers.Dense(2, name="Subjects")(hidden))
-    ends = ops.take_along_axis(hidden, subject[..., None], axis=1)
-    ends = keras.layers.Flatten()(ops.reshape(ends, (-1, 2, hidden.shape[-1])))
+    ends = ops.reshape(ops.take_along_axis(hidden, subject[..., None], axis=1), (-1, 2 * hidden.shape[-1]))
     seen = LayerNormalization(conditional=True, name="Seen-By-Subject")([hidden, ends])
     objects = keras.layers.Dense(len(predicates) * 2, name="Objects")(seen)
     objects = keras.layers.Reshape((-1, len(predicates), 2))(OBJECT_POWER * ops.log_sigmoid(objects))
