@@ -17,6 +17,7 @@ https://github.com/CLUEbenchmark/FewCLUE. The baseline is a logistic regression 
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -28,8 +29,10 @@ from keras_su.training import adversarial_training, gradient_penalty
 from readers.classification import TASKS, read_corpus, write_synthetic
 from toolbox import VERBOSE, Backbone, Options, Report, in_order, optimizer, padded, padded_pairs
 from toolbox.baselines import majority, tfidf_classifier
+from toolbox.batches import STEP
 
-PAIRS = 2**15  # rows of the table for pairs of characters
+PIECES = 2**15  # rows of the table for characters and pairs of characters
+MOST = 768  # pieces of a text
 
 
 def options(doc):
@@ -38,14 +41,14 @@ def options(doc):
     parser = Options(doc, synthetic=write_synthetic, scratch=scratch, pretrained={"epochs": 5}, smoke={"max_length": 32})
     parser.add_argument("--task", choices=TASKS, default="sentiment", help="default: sentiment")
     parser.add_argument("--dropout", type=float, help="before the classes; default: 0.5 from scratch, 0.1 otherwise")
-    parser.add_argument("--no-pairs", action="store_true", help="no embeddings of pairs of characters in a model from scratch")
+    parser.add_argument("--no-pieces", action="store_true", help="no bag of pieces beside a model from scratch")
     return parser
 
 
 def read(parser, argv):
-    """The arguments. ``pairs``: a pre-trained model needs no help with words."""
+    """The arguments. ``pieces``: a pre-trained model needs no help with words."""
     arguments = parser.read(argv)
-    arguments.pairs = arguments.from_scratch and not arguments.no_pairs
+    arguments.pieces = arguments.from_scratch and not arguments.no_pieces
     return arguments
 
 
@@ -58,43 +61,54 @@ def parse(argv):
     return read(parser, argv)
 
 
+class Sample(NamedTuple):
+    """Token ids, pieces and class of a text."""
+
+    ids: list
+    pieces: list
+    label: int
+
+
 def encode(tokenizer, samples, max_length):
-    """Samples as ``(token ids, class)``."""
-    return [(tokenizer.encode(text, maxlen=max_length)[0], label) for text, label in samples]
+    """Pairs of a text and its class as samples. Pieces come from the whole text: unlike attention, they cost nothing."""
+    ids = [tokenizer.encode(text)[0] for text, _ in samples]
+    return [Sample(row[: max_length - 1] + row[-1:], pieces_of(row), label) for row, (_, label) in zip(ids, samples)]
 
 
-def pairs_of(ids):
-    """A number for each pair of neighbouring tokens. Pairs may share one: there are millions, and the table is small."""
-    return [1 + (first * 7919 + second * 104_729) % (PAIRS - 1) for first, second in zip(ids, ids[1:])]
+def pieces_of(ids):
+    """A number for each character and each pair of neighbours. Some share one: there are millions, and the table is small."""
+    pairs = [(first * 7919 + second * 104_729) for first, second in zip(ids[1:-1], ids[2:-1])]
+    return [1 + number % (PIECES - 1) for number in ids[1:-1] + pairs] or [1]
 
 
-def collate(samples, with_pairs, repeat=1):
+def collate(samples, with_pieces, repeat=1):
     """A batch ``(inputs, labels)``; R-Drop wants each text twice in succession."""
-    samples = [sample for sample in samples for _ in range(repeat)]
-    ids, labels = zip(*samples)
+    ids, pieces, labels = zip(*(sample for sample in samples for _ in range(repeat)))
     inputs = padded_pairs([(row, [0] * len(row)) for row in ids])
-    if with_pairs:
-        inputs.append(padded([pairs_of(row) + [0] for row in ids]))
+    if with_pieces:
+        inputs.append(padded([row[:MOST] for row in pieces], step=2 * STEP))
     return inputs, np.array(labels)
 
 
 def classifier(arguments, classes, initializer):
-    """A function from hidden states and pairs to a score for each class, and its layers, made once.
+    """A function from hidden states and pieces to a score for each class, and its layers, made once.
 
     A pre-trained model has understood the text, and its first token says it all. From scratch two thousand texts teach words, not
-    grammar: the mean and the maximum over all tokens, and pairs of neighbouring characters with embeddings of their own (half of
-    all Chinese words are such pairs) take the place of what pre-training would have taught.
+    grammar. So the mean and the maximum over all tokens are looked at, and what pre-training would have taught is replaced by a
+    bag of pieces: characters and pairs of neighbours (half of all Chinese words are such pairs) have embeddings of their own that
+    meet nothing but a mean and a maximum on their way. They begin at zero, so that rare pieces say nothing, and are multiplied by
+    10: most pieces occur in few texts, and must learn from them fast.
     """
-    embedding = Embedding(PAIRS, 128, mask_zero=True, name="Embedding-Pair") if arguments.pairs else None
-    pooling = Pooling(["mean", "max"] if arguments.from_scratch else "cls")
+    table = Embedding(PIECES, 64, embeddings_initializer="zeros", mask_zero=True, name="Embedding-Piece")
+    pooling, faster = Pooling(["mean", "max"] if arguments.from_scratch else "cls"), keras.layers.Rescaling(10.0)
     rate = arguments.dropout if arguments.dropout is not None else 0.5 if arguments.from_scratch else 0.1
     dropout = keras.layers.Dropout(rate)
     dense = keras.layers.Dense(classes, kernel_initializer=initializer, dtype="float32", name="Classes")
 
-    def scores(hidden, pairs):
+    def scores(hidden, pieces):
         vector = pooling(hidden)
-        if arguments.pairs:
-            vector = keras.layers.Concatenate()([vector, pooling(embedding(pairs))])
+        if arguments.pieces:
+            vector = keras.layers.Concatenate()([vector, faster(pooling(table(pieces)))])
         return dense(dropout(vector))
 
     return scores
@@ -103,7 +117,7 @@ def classifier(arguments, classes, initializer):
 def build(arguments, backbone, classes):
     """From ids to a score for each class."""
     handle = backbone.build()
-    extra = [keras.Input((None,), dtype="int32", name="Input-Pair")] if arguments.pairs else []
+    extra = [keras.Input((None,), dtype="int32", name="Input-Piece")] if arguments.pieces else []
     scores = classifier(arguments, classes, handle.initializer)(handle.output, *(extra or [None]))
     return keras.Model([*handle.inputs, *extra], scores)
 
@@ -111,8 +125,8 @@ def build(arguments, backbone, classes):
 def train(model, arguments, samples):
     """Compile, change the training as the switches say, fit."""
     r_drop, adversarial, penalty = (getattr(arguments, name, None) for name in ("r_drop", "adversarial", "gradient_penalty"))
-    batch = partial(collate, with_pairs=arguments.pairs, repeat=2 if r_drop else 1)
-    dataset = BucketedDataset(samples, batch, arguments.batch_size, length=lambda s: len(s[0]), seed=arguments.seed)
+    batch = partial(collate, with_pieces=arguments.pieces, repeat=2 if r_drop else 1)
+    dataset = BucketedDataset(samples, batch, arguments.batch_size, length=lambda sample: len(sample.ids), seed=arguments.seed)
     loss = RDrop(alpha=r_drop) if r_drop else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer(arguments.learning_rate, len(dataset) * arguments.epochs), loss, metrics=["accuracy"])
     if adversarial:
@@ -124,8 +138,8 @@ def train(model, arguments, samples):
 
 def predict(model, arguments, samples):
     """Scores ``(texts, classes)``."""
-    batch = partial(collate, with_pairs=arguments.pairs)
-    return np.stack(in_order(model, samples, batch, length=lambda s: len(s[0]), name="evaluating"))
+    batch = partial(collate, with_pieces=arguments.pieces)
+    return np.stack(in_order(model, samples, batch, length=lambda sample: len(sample.ids), name="evaluating"))
 
 
 def accuracy(found, labels):
@@ -154,7 +168,7 @@ def main(argv=None):
 
     switches = {"R-Drop": arguments.r_drop, "FGM": arguments.adversarial, "gradient penalty": arguments.gradient_penalty}
     name = "fine-tuned" + "".join(f" + {switch}" for switch, value in switches.items() if value)
-    report.add(name, {"accuracy": accuracy(scores.argmax(axis=1), [label for _, label in asked])})
+    report.add(name, {"accuracy": accuracy(scores.argmax(axis=1), [sample.label for sample in asked])})
     return report.finish()
 
 

@@ -50,7 +50,7 @@ class Ship:
         self.half = self.predecessor.num_hidden_layers // 2
         self.successor = backbone.build(prefix="Successor-", num_hidden_layers=self.half)
         self.inputs = list(self.predecessor.inputs)
-        self.extra = [keras.Input((None,), dtype="int32", name="Input-Pair")] if arguments.pairs else []
+        self.extra = [keras.Input((None,), dtype="int32", name="Input-Piece")] if arguments.pieces else []
         self.classifier = classifier(arguments, classes, self.predecessor.initializer)
 
     def model(self, planks):
@@ -88,7 +88,7 @@ def main(argv=None):
 
     def evaluate(model, row, **options):
         scores = predict(model, arguments, asked)
-        report.add(row, {"accuracy": accuracy(scores.argmax(axis=1), [label for _, label in asked])}, **options)
+        report.add(row, {"accuracy": accuracy(scores.argmax(axis=1), [sample.label for sample in asked])}, **options)
 
     # What anybody would do: the first half of the layers, trained as usual.
     ship = Ship(arguments, backbone, len(corpus.classes))

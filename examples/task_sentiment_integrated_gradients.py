@@ -45,17 +45,17 @@ def parse(argv):
     arguments = read(parser, argv)
     if arguments.smoke:
         arguments.steps, arguments.texts = 2, 8
-    arguments.pairs = False  # whatever reaches the answer must pass through the embeddings whose gradients are taken
+    arguments.pieces = False  # whatever reaches the answer must pass through the embeddings whose gradients are taken
     return arguments
 
 
 def explain(model, samples, answers, steps):
     """Shares of all tokens in the score of each answer, less that of the other: a list of arrays, one for each text."""
     shares = [None] * len(samples)
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i][0]))
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
     for start in range(0, len(order), 32):
         rows = order[start : start + 32]
-        inputs, _ = collate([samples[i] for i in rows], with_pairs=False)
+        inputs, _ = collate([samples[i] for i in rows], with_pieces=False)
         signs = np.where(answers[rows, None] == np.arange(2), 1.0, -1.0)
         # Scores and not probabilities: near 1 nothing changes any more, and all gradients are tiny.
         found = integrated_gradients(
@@ -65,7 +65,7 @@ def explain(model, samples, answers, steps):
             steps=steps,
         )
         for i, row in zip(rows, found):
-            shares[i] = row[: len(samples[i][0])]
+            shares[i] = row[: len(samples[i].ids)]
     return shares
 
 
@@ -88,10 +88,10 @@ def show(tokens, shares, colors):
 def without(samples, scores, part=0.2):
     """The texts without the tokens of the highest scores; the first and the last one, ``[CLS]`` and ``[SEP]``, stay."""
     left = []
-    for (ids, label), row in zip(samples, scores):
+    for sample, row in zip(samples, scores):
         inner = np.array(row[1:-1])
         gone = set((np.argsort(-inner, kind="stable")[: max(round(part * len(inner)), 1)] + 1).tolist())
-        left.append(([token for place, token in enumerate(ids) if place not in gone], label))
+        left.append(sample._replace(ids=[token for place, token in enumerate(sample.ids) if place not in gone]))
     return left
 
 
@@ -109,14 +109,14 @@ def main(argv=None):
         if arguments.save:
             model.save(arguments.save)
     scores = predict(model, arguments, asked)
-    report.facts["accuracy"] = round(accuracy(scores.argmax(axis=1), [label for _, label in asked]), 2)
+    report.facts["accuracy"] = round(accuracy(scores.argmax(axis=1), [sample.label for sample in asked]), 2)
     print(f"accuracy of the classifier: {report.facts['accuracy']:.2f}\n")
 
     sentences = [(text, 0) for text in arguments.sentence or SENTENCES]
     written = encode(backbone.tokenizer, sentences, arguments.max_length)
     answers = predict(model, arguments, written).argmax(axis=1)
-    for (ids, _), row, answer in zip(written, explain(model, written, answers, arguments.steps), answers):
-        tokens = backbone.tokenizer.ids_to_tokens(ids)
+    for sample, row, answer in zip(written, explain(model, written, answers, arguments.steps), answers):
+        tokens = backbone.tokenizer.ids_to_tokens(sample.ids)
         print(f"{ANSWERS[answer]:>4}: {show(tokens, row, sys.stdout.isatty())}")
 
     asked = asked[: arguments.texts]
@@ -125,7 +125,7 @@ def main(argv=None):
     dice = np.random.default_rng(arguments.seed)
     before = confidence(scores, answers)
     methods = {
-        "random tokens taken out": [dice.random(len(ids)) for ids, _ in asked],
+        "random tokens taken out": [dice.random(len(sample.ids)) for sample in asked],
         "most important tokens taken out": explain(model, asked, answers, arguments.steps),
     }
     for name, shares in methods.items():
