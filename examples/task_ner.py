@@ -133,7 +133,7 @@ def read(arguments):
 
 
 def build(arguments, encoder, head):
-    base = encoder.build(dropout=None)
+    base = encoder.build()
     vectors = keras.layers.Dropout(0.3 if arguments.from_scratch else 0.1)(base.output)
     return keras.Model(base.inputs, head(vectors))
 

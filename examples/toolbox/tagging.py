@@ -68,9 +68,9 @@ class CharacterEncoder:
         tokens = padded(rows)
         return [tokens, np.zeros_like(tokens), padded(before), padded(after)]
 
-    def build(self, dropout=None):
+    def build(self):
         """A new model from `inputs` to vectors ``(batch, length, width)``."""
-        options = {} if dropout is None else {"dropout_rate": dropout}
+        options = {}
         if self.pairs is not None:
             tables = tuple(Extra(name=name, rows=len(self.pairs) + 2, input=True) for name in ("Pair-Before", "Pair-After"))
             options["edit"] = lambda spec: replace(spec, embeddings=replace(spec.embeddings, extras=tables))
