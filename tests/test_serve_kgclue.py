@@ -154,7 +154,7 @@ def test_page_is_complete_in_itself(client, example):
     assert client.get("/docs").status_code == 404
 
 
-def test_one_question_after_the_other_and_not_too_many(example):
+def test_one_question_after_the_other(example):
     graph = Graph(example.kgclue.triple("李白", "号", "x").__class__)
     replies = []
     with example.Server(example.application(graph)) as address:
@@ -164,6 +164,13 @@ def test_one_question_after_the_other_and_not_too_many(example):
         for job in jobs:
             job.join()
     assert len(replies) == 8 and graph.most_running == 1 and len(graph.threads) == 1
+
+
+def test_too_many_waiting_questions_are_sent_away(client, example, graph, monkeypatch):
+    monkeypatch.setattr(example, "MAX_WAITING", 0)
+    before = len(graph.calls)
+    reply = client.post("/api/answer", json={"question": "李白"})
+    assert (reply.status_code, reply.json()["error"]["field"]) == (503, "server") and len(graph.calls) == before
 
 
 def test_missing_fastapi_is_named(example, monkeypatch):
