@@ -71,8 +71,11 @@ class Sample(NamedTuple):
 
 def encode(tokenizer, samples, max_length):
     """Pairs of a text and its class as samples. Pieces come from the whole text: unlike attention, they cost nothing."""
-    ids = [tokenizer.encode(text)[0] for text, _ in samples]
-    return [Sample(row[: max_length - 1] + row[-1:], pieces_of(row), label) for row, (_, label) in zip(ids, samples)]
+    encoded = []
+    for text, label in samples:
+        ids = tokenizer.encode(text)[0]
+        encoded.append(Sample([*ids[:-1][: max_length - 1], ids[-1]], pieces_of(ids), label))
+    return encoded
 
 
 def pieces_of(ids):

@@ -35,6 +35,15 @@ def test_pieces_are_characters_and_pairs_without_the_ends():
     assert pieces_of([2, 3]) == [1] and min(third) > 0  # 0 is padding
 
 
+def test_long_texts_keep_their_end_and_short_ones_are_whole():
+    from keras_su.tokenizers import Tokenizer
+    from task_classification import encode
+
+    tokenizer = Tokenizer({token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "甲", "乙", "丙"])})
+    short, long = encode(tokenizer, [("甲乙", 0), ("甲乙丙甲", 1)], 4)
+    assert short.ids == [2, 4, 5, 3] and long.ids == [2, 4, 5, 3] and len(long.pieces) == 7
+
+
 def test_calibration():
     from task_classification_can import calibration_error, fitted_temperature, probabilities_of
 
