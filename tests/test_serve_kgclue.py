@@ -209,7 +209,7 @@ class Browser:
         command = [program, *options, f"--user-data-dir={folder}", "about:blank"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         ports = folder / "DevToolsActivePort"
-        self.wait(lambda: ports.is_file() and len(ports.read_text().split()) == 2, seconds=30)
+        self.wait(lambda: ports.is_file() and len(ports.read_text().split()) == 2)
         port = ports.read_text().split()[0]
         pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list"))
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
@@ -224,7 +224,7 @@ class Browser:
         self.process.wait(10)
 
     @staticmethod
-    def wait(condition, seconds=10):
+    def wait(condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "nothing happened for too long"
@@ -233,7 +233,7 @@ class Browser:
     def call(self, method, **parameters):
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while (reply := json.loads(self.socket.recv(20))).get("id") != self.number:
+        while (reply := json.loads(self.socket.recv(60))).get("id") != self.number:
             pass
         assert "error" not in reply, reply
         return reply["result"]
