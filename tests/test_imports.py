@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "training": {"errors"},
     "postprocess": {"errors"},
     "tokenizers": {"errors"},
+    "zero_shot": {"errors", "tokenizers"},
     "weights": {"errors"},
     "layers": {"errors", "registration", "activations", "cache", "initializers", "masks", "ops"},
     "decoding": {"cache", "errors", "masks", "metrics"},
