@@ -190,15 +190,12 @@ def main(argv=None):
     frequent = Counter(token for document in learned for sentence in document for token in sentence[0].tolist())
     del frequent[tokenizer.unk_id]
 
+    report = Report(arguments, "Pre-training", "hidden", characters=sum(map(len, texts)), vocabulary=tokenizer.vocab_size)
     learner, handle = build(backbone)
-    begun = time.perf_counter()
-    steps = train(learner, batches(learned, tokenizer, arguments, arguments.seed), arguments)
-    minutes = (time.perf_counter() - begun) / 60
+    report.facts["steps"] = train(learner, batches(learned, tokenizer, arguments, arguments.seed), arguments)
     if arguments.save:
         backbone.save(arguments.save, handle)
 
-    facts = {"characters": sum(map(len, texts)), "vocabulary": tokenizer.vocab_size, "steps": steps, "minutes": round(minutes, 1)}
-    report = Report(arguments, "Pre-training", "hidden", **facts)
     report.add("most frequent token", accuracies(lambda inputs: (0, frequent.most_common(1)[0][0]), kept), baseline=True)
     model = "BERT" if arguments.from_scratch else "BERT, further trained"
     guess = lambda inputs: [np.argmax(output, axis=-1) for output in learner.predict_on_batch(inputs)]  # noqa: E731
