@@ -162,6 +162,13 @@ def test_training_spans_across_a_cut_are_left_out(tagging):
 # ---- ids
 
 
+def test_characters_of_a_word_that_was_cut_through_have_no_label(tagging):
+    words = tagging.Tags([""], outside=False)
+    pieces = tagging.cut_samples([("一二三四五", {("", 0, 0), ("", 1, 4)})], 3)
+    assert pieces == [("一二三", {("", 0, 0)}), ("四五", set())]
+    assert tagging.tag_labels(words, pieces, 5).tolist() == [[-1, words.index["S"], -1, -1, -1], [-1, -1, -1, -1, -1]]
+
+
 def test_one_id_for_each_character_whatever_it_is(tagging):
     text = ["A", "b", " ", "\u3000", "\ufffd\ufffd", "1", "京", "犇", "é"]
     encoder = encoder_of(tagging, ["a", "b", "1", "京", "e", "##b"], [text], pairs=False)

@@ -93,13 +93,16 @@ class Tags:
         return len(self.names)
 
     def of(self, length, spans):
-        """A list of tags. Of spans that overlap, the longer one stays: a sequence of tags cannot say more."""
+        """A list of tags. Of spans that overlap, the longer one stays: a sequence of tags cannot say more.
+
+        Without a tag for outside, a character in no span, such as those of a word that was cut through, has no label: -1.
+        """
         tags = ["O"] * length
         for kind, first, last in sorted(spans, key=lambda span: (span[1] - span[2], span)):
             if all(tag == "O" for tag in tags[first : last + 1]):
                 letters = ["B", *"M" * (last - first - 1), "E"] if last > first else ["S"]
                 tags[first : last + 1] = [f"{letter}-{kind}".strip("-") for letter in letters]
-        return [self.index[tag] for tag in tags]
+        return [self.index.get(tag, -1) for tag in tags]
 
     def spans(self, tags):
         """The set of ``(type, first, last)`` that tags spell."""
