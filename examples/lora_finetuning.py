@@ -16,7 +16,7 @@ https://github.com/bojone/bert4keras/tree/master/examples/datasets. The paper: h
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -31,23 +31,10 @@ from readers.classification import read_corpus
 from readers.corpus import read_documents
 from readers.one_word import KINDS
 from readers.sentiment import write_sentiment
-from toolbox import VERBOSE, Backbone, Options, Report, character_vocabulary, in_order, optimizer, padded
+from toolbox import VERBOSE, AtPositions, Backbone, Options, Report, character_vocabulary, in_order, optimizer, padded
 from toolbox.baselines import majority
 
 WORDS = "坏好"  # what the labels 0 and 1 are called
-
-
-@dataclass(frozen=True)
-class AtPositions:
-    """A head that is applied at some positions only; without a head, the hidden states there."""
-
-    head: object
-    positions: keras.KerasTensor
-    has_class = True
-
-    def apply(self, graph, hidden):
-        picked = ops.take_along_axis(hidden, ops.expand_dims(self.positions, -1), axis=1)
-        return self.head.apply(graph, picked) if self.head else picked
 
 
 def reader(backbone, kind, handle, with_states=False):

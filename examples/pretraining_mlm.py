@@ -14,18 +14,16 @@ https://github.com/google-research/bert. The paper: https://arxiv.org/abs/1810.0
 
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 from tqdm import tqdm
 
-from keras_su.models.heads import MaskedLM
 from readers.corpus import Rows, encode_documents, hold_out, read_documents, text_files, write_synthetic
-from toolbox import VERBOSE, Backbone, Options, Report
+from toolbox import VERBOSE, AtPositions, Backbone, Options, Report
 
 ROUND = 100  # steps between two changes of the learning rate
 
@@ -104,22 +102,12 @@ def batches(documents, tokenizer, arguments, seed, passes=None):
                 yield collate(batch, arguments.max_length, arguments.mask_rate, tokenizer, dice)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelAt(MaskedLM):
-    """The head of the language model, at some positions only: the vocabulary is the most expensive part of a small model."""
-
-    positions: keras.KerasTensor
-
-    def apply(self, graph, hidden):
-        return super().apply(graph, ops.take_along_axis(hidden, ops.expand_dims(self.positions, -1), axis=1))
-
-
 def build(backbone):
     """``(learner, handle)`` over the same layers: one guesses at given positions, the other is the BERT that is kept."""
     positions = keras.Input((None,), dtype="int32", name="Positions")
 
     def at_positions(spec):
-        return replace(spec, heads=(*spec.heads[:-1], LanguageModelAt(**vars(spec.heads[-1]), positions=positions)))
+        return replace(spec, heads=(*spec.heads[:-1], AtPositions(spec.heads[-1], positions)))
 
     heads = {"with_nsp": True, "with_mlm": "linear"}
     handle = backbone.build(**heads)

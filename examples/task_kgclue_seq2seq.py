@@ -21,7 +21,7 @@ The article: https://kexue.fm/archives/8802. The data: https://github.com/CLUEbe
 import argparse
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -33,10 +33,9 @@ from tqdm import tqdm
 from keras_su.decoding import Beam, LiteralStart, LookAhead, PrefixConstraint, PrefixTree, generate
 from keras_su.metrics import CommonSubsequence, exact_match, lcs_f1
 from keras_su.models import build_transformer_model
-from keras_su.models.heads import MaskedLM
 from keras_su.tokenizers import Tokenizer, save_vocab
 from readers.kgclue import MAX_LENGTH, MAX_QUESTION, Lessons, read_knowledge, read_questions, triple
-from toolbox import Report, character_vocabulary
+from toolbox import AtPositions, Report, character_vocabulary
 
 # Chosen on training questions whose predicates were held out. A small model is surer of unseen predicates than it is right, so
 # beside the look-ahead it is softened until it mostly decides between branches that cover the question equally well.
@@ -114,16 +113,6 @@ class ReadingLoss(keras.losses.Loss):
         return ops.logsumexp(logits, axis=-1) - own + 2 * (among_rivals - own)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelAt(MaskedLM):
-    """The head of a language model, at some positions only: the vocabulary is the most expensive part of a small model."""
-
-    positions: keras.KerasTensor
-
-    def apply(self, graph, hidden):
-        return super().apply(graph, ops.take_along_axis(hidden, ops.expand_dims(self.positions, -1), axis=1))
-
-
 def build_model(config, checkpoint, family):
     """Two models over the same layers.
 
@@ -137,7 +126,7 @@ def build_model(config, checkpoint, family):
         config,
         checkpoint,
         additional_input_layers=positions,
-        edit=lambda spec: replace(spec, heads=(LanguageModelAt(**vars(spec.heads[-1]), positions=positions),)),
+        edit=lambda spec: replace(spec, heads=(AtPositions(spec.heads[-1], positions),)),
         return_keras_model=False,
         **unilm,
     )

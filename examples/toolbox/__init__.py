@@ -2,6 +2,7 @@
 
 from toolbox.backbone import Backbone, small_config
 from toolbox.batches import in_order, padded, padded_pairs
+from toolbox.heads import AtPositions
 from toolbox.options import Options
 from toolbox.report import Report
 from toolbox.training import VERBOSE, optimizer
@@ -9,6 +10,7 @@ from toolbox.vocabulary import character_vocabulary
 
 __all__ = [
     "VERBOSE",
+    "AtPositions",
     "Backbone",
     "Options",
     "Report",

@@ -29,8 +29,8 @@ def in_order(model, samples, collate, batch_size=64, *, length=len, name="predic
     Args:
         model: Keras model.
         samples: what `collate` takes a list of.
-        collate: function to ``(inputs, labels)``, as for training, or to a single array; several inputs come with labels, ``None``
-            if there are none.
+        collate: function to ``(inputs, labels)``, as for training, or to a single array. Several inputs come with labels, or with
+            ``None`` in their place.
         batch_size: samples in a batch.
         length: function from a sample to its length.
         name: what the progress bar says.

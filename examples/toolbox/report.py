@@ -72,8 +72,10 @@ class Report:
             dict.fromkeys(k for row in self.rows for k in row if k not in ("name", "baseline", "note", "below_baseline"))
         )
         width = max(len(self.name), *(len(row["name"]) for row in self.rows)) + 2
-        print(f"\n{self.name:<{width}}" + "".join(f"{metric:>12}" for metric in metrics))
+        widths = {metric: max(len(metric) + 2, 12) for metric in metrics}
+        print(f"\n{self.name:<{width}}" + "".join(f"{metric:>{widths[metric]}}" for metric in metrics))
         for row in self.rows:
             mark = "  (baseline)" if row["baseline"] else "  below the baseline" if row.get("below_baseline") else ""
-            figures = "".join(f"{row[metric]:>12.2f}" if metric in row else f"{'':>12}" for metric in metrics)
+            cells = {metric: f"{row[metric]:.2f}" if metric in row else "" for metric in metrics}
+            figures = "".join(f"{cells[metric]:>{widths[metric]}}" for metric in metrics)
             print(f"{row['name']:<{width}}{figures}{mark}", flush=True)
