@@ -173,20 +173,26 @@ def smoke(arguments):
     return bool(failed)
 
 
+def is_ready(run):
+    """Whether the folders are there that a run reads and another one saves."""
+    read = [value for option, value in zip(["", *run["arguments"]], run["arguments"]) if option != "--save"]
+    return all((HERE.parent / value).is_dir() for value in read if value.startswith("runs/"))
+
+
 def measure(arguments):
     """Run what stands in the table, and write the results anew."""
+    arguments.logs.mkdir(parents=True, exist_ok=True)
+    todo = [(entry.example, run) for entry in catalogue(arguments.only) for run in entry.runs]
+    todo = [(example, run) for example, run in todo if arguments.result in (None, run["result"])]
     failed = []
-    for entry in catalogue(arguments.only):
-        for run in entry.runs:
-            if arguments.result not in (None, run["result"]):
-                continue
-            output = HERE / "results" / run["result"]
-            command = command_of(entry.example, run["arguments"], data=arguments.data, tiny=arguments.tiny)
-            arguments.logs.mkdir(parents=True, exist_ok=True)
-            log = arguments.logs / f"{output.stem}.log"
-            good, seconds = run_one([*command, "--output", str(output)], arguments.backends[0], log)
-            print(f"{run['name']}: {'done' if good else f'failed, see {log}'} ({seconds:.0f} s)", flush=True)
-            failed += [] if good else [run["name"]]
+    while todo:
+        example, run = todo.pop(next((i for i, (_, run) in enumerate(todo) if is_ready(run)), 0))
+        output = HERE / "results" / run["result"]
+        command = command_of(example, run["arguments"], data=arguments.data, tiny=arguments.tiny)
+        log = arguments.logs / f"{output.stem}.log"
+        good, seconds = run_one([*command, "--output", str(output)], arguments.backends[0], log)
+        print(f"{run['name']}: {'done' if good else f'failed, see {log}'} ({seconds:.0f} s)", flush=True)
+        failed += [] if good else [run["name"]]
     return bool(failed)
 
 
