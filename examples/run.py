@@ -140,6 +140,8 @@ def details():
 def run_one(command, backend, log):
     """Run a command of the catalogue; returns whether it succeeded, and the seconds it took."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if "--smoke" in command:  # tiny models are compiled for longer than they run
+        environment.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     started = time.perf_counter()
     with open(log, "w", encoding="utf-8") as file:
         code = subprocess.run(
@@ -151,7 +153,8 @@ def run_one(command, backend, log):
 def smoke(arguments):
     """The grid of all smoke runs and backends, two at a time."""
     arguments.logs.mkdir(parents=True, exist_ok=True)
-    runs = [(entry.example, options) for entry in catalogue(arguments.only) for options in [*entry.smoke, *entry.more_smokes]]
+    chosen = [(entry, [*entry.smoke, *(entry.more_smokes if arguments.more else [])]) for entry in catalogue(arguments.only)]
+    runs = [(entry.example, options) for entry, several in chosen for options in several]
     jobs = [(number, backend) for number in range(len(runs)) for backend in arguments.backends]
 
     def work(job):
@@ -203,6 +206,7 @@ def main(argv=None):
     parser.add_argument("--details", action="store_true", help="table: every row of every result")
     parser.add_argument("--backends", nargs="+", default=None, help="smoke: all three; measure: one, jax")
     parser.add_argument("--only", metavar="EXAMPLE", help="one example, such as task_ner.py")
+    parser.add_argument("--more", action="store_true", help="smoke: with other options, too")
     parser.add_argument("--result", metavar="FILE", help="measure: one result, such as ner_resume_crf.json")
     parser.add_argument("--data", default="DATA", help="measure: folder of all public data sets")
     parser.add_argument("--tiny", default="TINY", help="measure: folder that pretraining_mlm.py wrote")
