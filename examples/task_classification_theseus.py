@@ -73,7 +73,7 @@ class Ship:
         """New layers begin as the first old ones, which is better than nothing."""
         old = self.predecessor.variables()
         for path, variable in self.successor.variables().items():
-            variable.assign(old[path])
+            variable.assign(ops.convert_to_numpy(old[path]))  # a copy: on JAX both would hold the same array
 
 
 def main(argv=None):
