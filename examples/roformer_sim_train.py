@@ -88,8 +88,7 @@ class TaughtBatches(Batches):
 def teacher_of(arguments, backbone):
     """Tokenizer and vectors of the teacher; for the smoke run, a small BERT that knows nothing."""
     if arguments.teacher:
-        folder = {"pretrained": arguments.teacher, "family": None}
-        taught = Backbone.of(type(arguments)(**{**vars(arguments), **folder}), [])
+        taught = Backbone.load(arguments.teacher)
     else:
         taught = replace(backbone, family="bert")
     return taught.tokenizer, build(taught, arguments.teacher_pooling or arguments.pooling)[2]

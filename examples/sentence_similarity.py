@@ -165,7 +165,7 @@ def main(argv=None):
     report = Report(arguments, "Spearman x 100", "mean", training_pairs=len(training))
     baselines(report, evaluation)
     for folder in arguments.evaluate:
-        other = Backbone.of(type(arguments)(**{**vars(arguments), "pretrained": folder, "family": None}), [])
+        other = Backbone.load(folder)
         encoder = build(other, arguments.pooling)
         evaluate_untrained(report, Path(folder).name, encoder, other.tokenizer, training, evaluation, arguments)
     texts = [text for pair in training for text in (pair.first, pair.second)]

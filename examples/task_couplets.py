@@ -87,7 +87,8 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic_couplets,
-        scratch={"epochs": 6, "batch_size": 32, "max_length": 64},
+        # Relative positions: what a character answers to stands as far away in every couplet of one length.
+        scratch={"epochs": 6, "batch_size": 32, "max_length": 64, "family": "roformer"},
         pretrained={"epochs": 5, "learning_rate": 5e-5},
         smoke={"beam": 2},
     )
@@ -100,9 +101,6 @@ def parse(argv):
 def main(argv=None):
     arguments = parse(argv)
     training, valid = (read_couplets(arguments.data_dir, part) for part in ("train", "valid"))
-    if arguments.from_scratch:
-        # Relative positions: what a character answers to stands as far away in every couplet of one length.
-        arguments.family = arguments.family or "roformer"
     backbone = Backbone.of(arguments, [line for pair in training for line in pair], layers=3, positions=128)
     tokenizer, size = backbone.tokenizer, backbone.tokenizer.vocab_size
     report = Report(arguments, "Couplets", "bits saved", train=len(training), valid=len(valid), head=arguments.head)

@@ -8,7 +8,7 @@ the question's characters are raised.
     python task_kgclue_seq2seq.py                                # train on the small graph beside this file, about 1 minute
     python task_kgclue_seq2seq.py --save runs/kg                 # the same, and keep the result
     python task_kgclue_seq2seq.py --load runs/kg --question "牛顿是哪国人？"
-    python task_kgclue_seq2seq.py --data-dir kgclue --knowledge Knowledge.txt --epochs 10 --beam 1 3 5 --output results.jsonl
+    python task_kgclue_seq2seq.py --data-dir kgclue --knowledge Knowledge.txt --epochs 10 --beam 1 3 5 --answers answers.jsonl
 
 Without ``--config`` a small model is trained from scratch. With a pre-trained one, as in the article:
 
@@ -244,17 +244,13 @@ def parse(arguments):
     )
     parser.add_argument("--no-look-ahead", action="store_true", help="answer without looking ahead in the tree")
     parser.add_argument("--question", help="answer this question instead of those of dev.json")
-    parser.add_argument("--output", type=Path, help="file for all answers, one JSON object a line; x.json: for the table")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write the results as JSON")
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="where to write all answers, one JSON object a line")
     parser.add_argument("--save", type=Path, help="folder to keep model, vocabulary and tree in")
     parser.add_argument("--load", type=Path, help="folder that --save wrote: no training")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--smoke", action="store_true", help="one step and a few questions only, to see that all parts work")
     arguments = parser.parse_args(arguments)
-    arguments.answers = arguments.output
-    if arguments.output and arguments.output.suffix == ".json":
-        arguments.answers = None
-    else:
-        arguments.output = None
     arguments.from_scratch = arguments.config is None
     return arguments
 

@@ -113,7 +113,8 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic_ner,
-        scratch={"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "max_length": 128},
+        # A rotation by position sees distances without having to learn them.
+        scratch={"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "max_length": 128, "family": "roformer"},
         pretrained={"epochs": 5, "learning_rate": 2e-5, "max_length": 256},
         smoke={"max_length": 32},
     )
@@ -177,8 +178,6 @@ def main(argv=None):
     dictionary = LongestMatch(training)
     report.add("dictionary of training entities", figures(true, [dictionary.spans(text) for text in texts]), baseline=True)
 
-    if arguments.from_scratch:
-        arguments.family = arguments.family or "roformer"  # a rotation by position sees distances without having to learn them
     training_texts = [characters for characters, _ in training]
     sizes = {"layers": arguments.layers, "width": arguments.width}
     backbone = Backbone.of(arguments, ["".join(text) for text in training_texts], **sizes)

@@ -90,7 +90,8 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic_poems,
-        scratch={"epochs": 6, "batch_size": 16, "max_length": 128},
+        # Rhythm is a matter of distances: relative positions learn a form much sooner than absolute ones.
+        scratch={"epochs": 6, "batch_size": 16, "max_length": 128, "family": "roformer"},
         pretrained={"epochs": 5, "learning_rate": 5e-5, "max_length": 256},
         smoke={"samples": 4},
     )
@@ -106,9 +107,6 @@ def main(argv=None):
     arguments = parse(argv)
     poems = read_poems(arguments.data_dir, arguments.task)
     training, valid = [poem for number, poem in enumerate(poems) if number % 10], poems[::10]
-    if arguments.from_scratch:
-        # Rhythm is a matter of distances: relative positions learn a form much sooner than absolute ones.
-        arguments.family = arguments.family or "roformer"
     texts = [poem.title + "。" + "".join(poem.lines) for poem in training]
     backbone = Backbone.of(arguments, texts, layers=3, positions=512)
     tokenizer, size = backbone.tokenizer, backbone.tokenizer.vocab_size

@@ -33,14 +33,11 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic,
-        scratch={"epochs": 30, "batch_size": 16, "learning_rate": 1e-3},
+        # Rotary positions: what a model learns about neighbours holds everywhere. A table of positions would need far more text.
+        scratch={"epochs": 30, "batch_size": 16, "learning_rate": 1e-3, "family": "roformer"},
         pretrained={"epochs": 20},
     )
-    arguments = options.read(argv)
-    if arguments.from_scratch and not arguments.family:
-        # Rotary positions: what a model learns about neighbours holds everywhere. A table of positions would need far more text.
-        arguments.family = "roformer"
-    return arguments
+    return options.read(argv)
 
 
 class Batches:

@@ -30,7 +30,8 @@ def parse(argv):
     options = Options(
         __doc__,
         synthetic=write_synthetic_words,
-        scratch={"epochs": 8, "batch_size": 16, "learning_rate": 1e-3, "max_length": 64},
+        # A rotation by position sees distances without having to learn them.
+        scratch={"epochs": 8, "batch_size": 16, "learning_rate": 1e-3, "max_length": 64, "family": "roformer"},
         pretrained={"epochs": 5, "learning_rate": 2e-5, "max_length": 256},
         smoke={"max_length": 32},
     )
@@ -104,8 +105,6 @@ def main(argv=None):
         cuts = [words_as_sample(cut("".join(text)))[1] for text in texts]
         report.add("jieba", figures(evaluation, cuts, matcher.types), note="follows conventions of its own")
 
-    if arguments.from_scratch:
-        arguments.family = arguments.family or "roformer"  # a rotation by position sees distances without having to learn them
     training_texts = [characters for characters, _ in training]
     sizes = {"layers": arguments.layers, "width": arguments.width}
     backbone = Backbone.of(arguments, ["".join(text) for text in training_texts], **sizes)

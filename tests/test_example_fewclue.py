@@ -1,14 +1,13 @@
 """FewCLUE as texts with prompts: all nine layouts, and a scorer that knows the labels is right everywhere."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from example_modules import load
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from keras_su.zero_shot import candidate_contrast, sample_contrast
-from readers.fewclue import TASKS, read_label_words, read_rows, read_samples, write_synthetic
+
+fewclue = load("readers.fewclue")
+TASKS, read_samples = fewclue.TASKS, fewclue.read_samples
 
 # What each row of the synthetic files is about, in words of its prompt; or its rank.
 MEANT = {
@@ -27,7 +26,7 @@ MEANT = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("fewclue")
-    write_synthetic(path)
+    fewclue.write_synthetic(path)
     return path
 
 
@@ -68,7 +67,11 @@ def test_formats_of_the_paper(folder):
 def test_quirks_of_the_files(folder, tmp_path):
     assert b"\r\n" in (folder / "ocnli" / "dev_0.json").read_bytes()
     assert all("\ufeff" not in sample.text for sample in read_samples(folder, "tnews", "dev_0"))
-    assert list(read_label_words(folder, "iflytek")) == ["免费WIFI", "K歌", "语言(非英语)"]  # in the order of their numbers
+    assert list(fewclue.read_label_words(folder, "iflytek")) == [
+        "免费WIFI",
+        "K歌",
+        "语言(非英语)",
+    ]  # in the order of their numbers
     path = tmp_path / "rows.json"
     path.write_bytes('\ufeff{"a": "x\u2028y"}\r\n\r\n{"a": "z"}'.encode())
-    assert [row["a"] for row in read_rows(path)] == ["x\u2028y", "z"]
+    assert [row["a"] for row in fewclue.read_rows(path)] == ["x\u2028y", "z"]

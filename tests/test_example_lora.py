@@ -1,25 +1,16 @@
 """LoRA example: how questions are asked, and that adapters and merged models are what was trained."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from example_modules import load
 from keras import ops
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 TEXTS = ["房间很好，服务也好。", "书太差了", "评论：情感坏"]
 
 
 @pytest.fixture(scope="module")
 def example():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import lora_finetuning
-
-        yield lora_finetuning
-    finally:
-        sys.path.remove(str(EXAMPLES))
+    return load("lora_finetuning")
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,12 @@
 """Pairs of sentences: both layouts of files, and the marks that say what occurs in the other sentence."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from example_modules import load
 
 from keras_su.tokenizers import Tokenizer
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-from readers.sentence_pairs import TASKS, SentencePair, read_pairs, write_synthetic
-from task_text_pairs import Encoder, marks, parse
+readers, example = load("readers.sentence_pairs"), load("task_text_pairs")
+SentencePair, read_pairs, marks = readers.SentencePair, readers.read_pairs, example.marks
 
 VOCABULARY = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"甲乙丙丁"])}
 
@@ -17,9 +14,9 @@ VOCABULARY = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[S
 @pytest.fixture
 def encoder():
     """An encoder for texts of at most 9 tokens, which swaps sentences."""
-    arguments = parse(["--smoke"])
+    arguments = example.parse(["--smoke"])
     arguments.max_length = 9
-    return Encoder(Tokenizer(VOCABULARY), TASKS["lcqmc"], arguments)
+    return example.Encoder(Tokenizer(VOCABULARY), readers.TASKS["lcqmc"], arguments)
 
 
 def test_marks():
@@ -45,7 +42,7 @@ def test_a_swap_keeps_labels_with_their_pairs(encoder):
 
 
 def test_both_layouts(tmp_path):
-    write_synthetic(tmp_path)
+    readers.write_synthetic(tmp_path)
     pairs = read_pairs(tmp_path / "LCQMC.train.data", "lcqmc")
     assert len(pairs) == 8 and pairs[0] == SentencePair("怎么去火车站", "火车票多少钱", 0)
     pairs = read_pairs(tmp_path / "train.3k.json", "ocnli")

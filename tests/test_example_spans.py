@@ -2,36 +2,22 @@
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_modules import load
 
 from keras_su.tokenizers import Tokenizer
 
 
-@pytest.fixture(scope="module", autouse=True)
-def examples():
-    """Examples import their readers from their own folder."""
-    folder = str(Path(__file__).parent.parent / "examples")
-    sys.path.insert(0, folder)
-    yield
-    sys.path.remove(folder)
-
-
 @pytest.fixture(scope="module")
 def relations():
-    from readers import relations
-
-    return relations
+    return load("readers.relations")
 
 
 @pytest.fixture(scope="module")
 def reading():
-    from readers import reading
-
-    return reading
+    return load("readers.reading")
 
 
 def write_lines(path, rows):

@@ -1,47 +1,29 @@
 """The tagging examples: what is odd about the files, and whether spans stay at their characters on every way."""
 
 import itertools
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from example_modules import load
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def examples():
-    """Examples import each other from their own folder."""
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(EXAMPLES))
+from keras_su.tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def readers(examples):
-    from readers import tagging
-
-    return tagging
+def readers():
+    return load("readers.tagging")
 
 
 @pytest.fixture(scope="module")
-def tagging(examples):
-    from toolbox import tagging
-
-    return tagging
+def tagging():
+    return load("toolbox.tagging")
 
 
 def encoder_of(tagging, tokens, texts, pairs=True):
-    from keras_su.tokenizers import Tokenizer
-    from toolbox import Backbone
-
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens]
     tokenizer = Tokenizer({token: i for i, token in enumerate(tokens)}, do_lower_case=True)
-    return tagging.CharacterEncoder(Backbone(tokenizer, {}), texts, pairs)
+    return tagging.CharacterEncoder(load("toolbox").Backbone(tokenizer, {}), texts, pairs)
 
 
 # ---- readers
@@ -209,26 +191,22 @@ def test_longest_match(tagging):
 
 
 @pytest.fixture(scope="module")
-def ner(examples):
-    import task_ner
-
-    return task_ner
+def ner():
+    return load("task_ner")
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="numpy code; the loss beside it is quick to call on PyTorch")
 def test_best_path_of_the_markov_model_is_the_best_of_all(ner):
     head = ner.TagHead("memm", ["A"], 1e-3)
     count = len(head.tags)
     dice = np.random.default_rng(3)
     head.layer.build((None, None, count))
     head.layer.set_weights([dice.normal(size=(count, count)) / head.layer.lr_multiplier])
-    scores = dice.normal(size=(4, count)).astype("float32") * 2
+    scores = dice.normal(size=(3, count)).astype("float32") * 2
     allowed, starts, ends = head.tags.allowed(), head.tags.starts(), head.tags.ends()
-    paths = [p for p in itertools.product(range(count), repeat=4) if p[0] in starts and p[-1] in ends]
+    paths = [p for p in itertools.product(range(count), repeat=3) if p[0] in starts and p[-1] in ends]
     paths = np.array([path for path in paths if all(allowed[a, b] for a, b in zip(path, path[1:]))])
     # The loss of the layer is the negative mean of both directions, so the best path has the smallest one.
-    losses = [head.layer.sparse_loss(path[None], scores[None]) for path in paths]
-    losses = [float(keras.ops.convert_to_numpy(loss)) for loss in losses]
+    losses = [float(keras.ops.convert_to_numpy(head.layer.sparse_loss(path[None], scores[None]))) for path in paths]
     assert [int(tag) for tag in head._memm_path(scores)] == paths[int(np.argmin(losses))].tolist()
 
 

@@ -1,29 +1,18 @@
 """The KgCLUE example: reading the files, training examples, answers that are always entries of the graph, the command line."""
 
-import importlib.util
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_modules import EXAMPLES, load
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 MINI = EXAMPLES / "data" / "kg_mini"
 
 
 @pytest.fixture(scope="module")
 def example():
-    """The example as a module; examples import each other from their own folder."""
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        spec = importlib.util.spec_from_file_location("task_kgclue_seq2seq", EXAMPLES / "task_kgclue_seq2seq.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(EXAMPLES))
+    return load("task_kgclue_seq2seq")
 
 
 @pytest.fixture(scope="module")
@@ -212,12 +201,12 @@ def test_unknown_characters_in_a_subject_are_told_apart_by_the_question(example,
 
 
 def test_command_line(example, tmp_path, capsys):
-    output, folder = tmp_path / "results.jsonl", tmp_path / "model"
-    example.main(["--smoke", "--beam", "1", "2", "--output", str(output), "--save", str(folder)])
+    answers, folder = tmp_path / "answers.jsonl", tmp_path / "model"
+    example.main(["--smoke", "--beam", "1", "2", "--answers", str(answers), "--save", str(folder)])
     printed = capsys.readouterr().out
     assert all(row in printed for row in ("no model (LCS)", "beam 1 ", "beam 1, look-ahead", "beam 2 ", "beam 2, look-ahead"))
     lines = set((MINI / "Knowledge.txt").read_text(encoding="utf-8").splitlines())
-    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 8
     for row in rows:
         meaning = f"（{row['meaning']}）" if row["meaning"] else ""

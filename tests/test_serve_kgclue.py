@@ -9,27 +9,20 @@ import sys
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 import keras
 import pytest
+from example_modules import load
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 ATTACK = "李白<img src=x onerror=\"document.title='stolen'\">"
 
 
 @pytest.fixture(scope="module")
 def example():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        import serve_kgclue
-
-        yield serve_kgclue
-    finally:
-        sys.path.remove(str(EXAMPLES))
+    return load("serve_kgclue")
 
 
 class Graph:

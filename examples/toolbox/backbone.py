@@ -52,8 +52,7 @@ class Backbone:
             **sizes: arguments of `small_config`.
         """
         if arguments.pretrained:
-            vocabulary = Path(arguments.pretrained) / "vocab.txt"
-            return cls(Tokenizer(vocabulary, do_lower_case=True), arguments.pretrained, family=arguments.family)
+            return cls.load(arguments.pretrained, arguments.family)
         family = arguments.family or "bert"
         if arguments.config:
             return cls(Tokenizer(arguments.vocab, do_lower_case=True), arguments.config, arguments.checkpoint, family)
@@ -61,6 +60,11 @@ class Backbone:
         if arguments.smoke:
             sizes = {**sizes, "layers": 1, "width": 32}
         return cls(tokenizer, small_config(tokenizer.vocab_size, **sizes), family=family)
+
+    @classmethod
+    def load(cls, folder, family=None):
+        """What is in a folder: ``config.json``, weights and ``vocab.txt``."""
+        return cls(Tokenizer(Path(folder) / "vocab.txt", do_lower_case=True), str(folder), family=family)
 
     def build(self, **options):
         """The handle of a new model with the weights of the checkpoint; ``handle.model`` is the Keras model."""

@@ -13,7 +13,8 @@ class Options(argparse.ArgumentParser):
     Args:
         doc: docstring of the example.
         synthetic: function that writes small files in the layout of the published ones into a folder; what ``--smoke`` runs on.
-        scratch: defaults of ``--epochs``, ``--batch-size``, ``--learning-rate``, ``--max-length`` without a pre-trained model.
+        scratch: defaults of ``--epochs``, ``--batch-size``, ``--learning-rate``, ``--max-length``, ``--family`` and of
+            options of the example, without a pre-trained model.
         pretrained: what is different with one.
         smoke: values that ``--smoke`` sets, beside one epoch and batches of 8.
     """
@@ -22,7 +23,7 @@ class Options(argparse.ArgumentParser):
         super().__init__(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.synthetic = synthetic
         self.scratch = {"epochs": 10, "batch_size": 32, "learning_rate": 1e-3, "max_length": 128, **(scratch or {})}
-        self.pretrained = {**self.scratch, "epochs": 3, "learning_rate": 2e-5, **(pretrained or {})}
+        self.pretrained = {**self.scratch, "epochs": 3, "learning_rate": 2e-5, "family": None, **(pretrained or {})}
         self.smoke = {"epochs": 1, "batch_size": 8, **(smoke or {})}
         if synthetic:
             self.add_argument("--data-dir", type=Path, help="folder of the data files")
@@ -30,7 +31,10 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--config", help="or its parts: bert_config.json,")
         self.add_argument("--checkpoint", help="... bert_model.ckpt,")
         self.add_argument("--vocab", help="... vocab.txt. Without these a small model is trained from scratch")
-        self.add_argument("--family", help="family of the model, such as roformer; default: what the folder says, or bert")
+        self.add_argument(
+            "--family",
+            help="of the model, such as roformer; default: what the folder says; elsewhere bert, or what suits the example",
+        )
         for name in ("epochs", "batch_size"):
             self.add_argument(f"--{name.replace('_', '-')}", type=int, help=self._two_defaults(name))
         self.add_argument("--learning-rate", type=float, help=self._two_defaults("learning_rate"))
@@ -65,9 +69,8 @@ class Options(argparse.ArgumentParser):
 
     def _find_data(self, arguments):
         if arguments.smoke:
-            self._folder = tempfile.TemporaryDirectory()  # lives as long as the parser, and ends with the process
-            arguments.folder_of_smoke = self._folder
-            arguments.data_dir = Path(self._folder.name)
+            arguments.temporary = tempfile.TemporaryDirectory()  # goes when the arguments go
+            arguments.data_dir = Path(arguments.temporary.name)
             self.synthetic(arguments.data_dir)
         elif arguments.data_dir is None:
             self.error("--data-dir is missing: the folder of the published files (or --smoke, which writes its own).")
