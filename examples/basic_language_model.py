@@ -18,7 +18,6 @@ https://kexue.fm/archives/7292 (GPT2-ML).
 
 import json
 import tempfile
-from collections import Counter, defaultdict
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -32,6 +31,7 @@ from keras_su.metrics import MaskedAccuracy
 from keras_su.tokenizers import JsonTokenizer, SpTokenizer, Tokenizer, segmenter
 from readers.corpus import hold_out, read_documents, text_files, write_synthetic
 from toolbox import VERBOSE, Backbone, Options, Report, optimizer, padded
+from toolbox.ngrams import NGrams
 
 PROMPTS = ("今天天气", "中国的首都", "科学家发现，", "这部电影")
 
@@ -103,28 +103,13 @@ def collate(rows, inputs):
     return [token_ids, np.zeros_like(token_ids)][:inputs], next_ids, counts.astype("float32")
 
 
-class Bigrams:
-    """How often a token follows another one; where little is known, how often it occurs at all (Witten and Bell's smoothing)."""
-
-    def __init__(self, rows, vocab_size):
-        self.single = Counter(chain.from_iterable(rows))
-        self.total, self.vocab_size, self.after = sum(self.single.values()), vocab_size, defaultdict(Counter)
-        for row in rows:
-            for token, following in pairwise(row):
-                self.after[token][following] += 1
-        self.most_frequent = self.single.most_common(1)[0][0]
-        self.best = {token: counts.most_common(1)[0][0] for token, counts in self.after.items()}
-        self.sums = {token: sum(counts.values()) for token, counts in self.after.items()}
-
-    def probability(self, token, following):
-        alone = (self.single[following] + 1) / (self.total + self.vocab_size)
-        counts = self.after.get(token, {})
-        return (counts.get(following, 0) + len(counts) * alone) / (self.sums[token] + len(counts)) if counts else alone
-
-    def figures(self, rows):
-        pairs = [pair for row in rows for pair in pairwise(row)]
-        right = np.mean([self.best.get(token, self.most_frequent) == following for token, following in pairs])
-        return {"next": 100 * right, "bits": -np.mean([np.log2(self.probability(*pair)) for pair in pairs])}
+def bigram_figures(learned, kept, size):
+    """Those of a model that knows the last token only."""
+    model = NGrams(learned, size)
+    best, most_frequent = model.best_guesses(), model.single.most_common(1)[0][0]
+    pairs = [pair for row in kept for pair in pairwise(row)]
+    right = np.mean([best.get(token, most_frequent) == following for token, following in pairs])
+    return {"next": 100 * right, "bits": sum(model.bits([following], token) for token, following in pairs) / len(pairs)}
 
 
 def figures(model, dataset):
@@ -140,7 +125,7 @@ def measure(arguments, report, tokenizer, model, learned, kept):
         learned, prepare, arguments.batch_size, seed=arguments.seed, drop_last=len(learned) > arguments.batch_size
     )
     valid = BucketedDataset(kept, prepare, arguments.batch_size, shuffle=False)
-    report.add("bigrams", Bigrams(learned, tokenizer.vocab_size).figures(kept), baseline=True)
+    report.add("bigrams", bigram_figures(learned, kept, tokenizer.vocab_size), baseline=True)
     adamw = optimizer(arguments.learning_rate, arguments.epochs * len(train))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
     nats = keras.metrics.SparseCategoricalCrossentropy(name="nats", from_logits=True)

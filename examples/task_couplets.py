@@ -23,7 +23,6 @@ from keras_su.metrics import bleu
 from readers.verse import (
     PUNCTUATION,
     Form,
-    NGrams,
     couplet_slots,
     measured_bits,
     prediction_figures,
@@ -31,6 +30,7 @@ from readers.verse import (
     write_synthetic_couplets,
 )
 from toolbox import VERBOSE, Backbone, Options, Report, optimizer, padded
+from toolbox.ngrams import NGrams
 
 
 def encode(pair, tokenizer, max_length):

@@ -23,7 +23,6 @@ from readers.verse import (
     COLLECTIONS,
     PUNCTUATION,
     Form,
-    NGrams,
     Poem,
     acrostic_slots,
     measured_bits,
@@ -34,6 +33,7 @@ from readers.verse import (
     write_synthetic_poems,
 )
 from toolbox import VERBOSE, Backbone, Options, Report, optimizer, padded
+from toolbox.ngrams import NGrams
 
 TITLE = 16  # characters of a title
 

@@ -11,7 +11,7 @@ from keras_su.metrics import lcs_f1
 from keras_su.tokenizers import Tokenizer
 
 titles = load("readers.titles")
-verse = load("readers.verse")
+verse, ngrams = load("readers.verse"), load("toolbox.ngrams")
 TOKENIZER = Tokenizer({token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"，。天地人风月云a"])})
 
 
@@ -71,7 +71,7 @@ def test_acrostics():
 
 def test_naive_models_are_distributions():
     for order in (1, 2):
-        model = verse.NGrams([[1, 2, 1, 3], [2]], 5, order, weight=3.0)
+        model = ngrams.NGrams([[1, 2, 1, 3], [2]], 5, order, weight=3.0)
         for previous in (None, 0, 1, 3):
             assert sum(model.probability(index, previous) for index in range(5)) == pytest.approx(1)
     assert model.probability(2, 1) > model.probability(2)
@@ -101,3 +101,7 @@ def test_titles(tmp_path):
     path = tmp_path / "train.tsv"
     path.write_text("题\t文 一。\n缺\n\n 又\t文\u2028二\t三\n", encoding="utf-8")
     assert titles.read_titles(path) == [("题", "文 一。"), ("又", "文\u2028二\t三")]
+
+
+def test_best_guesses_are_the_most_frequent_followers():
+    assert ngrams.NGrams([[1, 2, 1, 3, 1, 3], [2, 1]], 5).best_guesses() == {1: 3, 2: 1, 3: 1}
