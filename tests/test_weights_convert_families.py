@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from golden_cases import find_cases
@@ -49,6 +50,14 @@ def test_round_trip(name, tmp_path):
     assert before.keys() - after.keys() <= dropped and after.keys() <= before.keys()
     for tensor, array in after.items():
         np.testing.assert_array_equal(array, before[tensor], err_msg=tensor)
+
+
+def test_a_conversion_leaves_nothing_to_the_next_model(tmp_path):
+    """Variables of a model that was only looked at must not get values later, in the middle of the next compilation."""
+    convert(Request(source=FOLDERS["gau_alpha_mlm"], target=tmp_path / "again.keras", format="keras", progress=False))
+    x = keras.Input((3,))
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    assert model.predict(np.ones((1, 3)), verbose=0).shape == (1, 2)
 
 
 def test_the_tensors_of_a_report_are_those_of_the_files(tmp_path):

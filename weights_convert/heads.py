@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import keras
-
+from keras_su.backend.calls import without_values
 from keras_su.errors import KerasSuError
 from keras_su.models.config import Config
 from keras_su.models.graph import make_graph
@@ -40,7 +39,7 @@ def sketch(family, values, settings, reader=None):
     settings = dict(settings)
     application = settings.pop("application", "encoder")
     config = Config(values, settings, family.name, application, reader)
-    with keras.StatelessScope(initialize_variables=False):
+    with without_values():
         graph = make_graph(family.spec(config), dtype="float32")
         graph.build()
     config.done()

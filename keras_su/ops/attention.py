@@ -75,8 +75,8 @@ def attend(
 
 
 def _fused(query, key, value, mask, bias, position_bias, scale):
-    if key.shape[2] == 1 < query.shape[2] and keras.backend.backend() == "tensorflow":
-        # There Keras 3.15 repeats shared heads, but not a single one.
+    if keras.backend.backend() != "jax":
+        # Keras 3.15 repeats shared heads itself, but not a single one on TensorFlow, and none on a GPU of PyTorch.
         key, value = _repeat_heads(query, key), _repeat_heads(query, value)
     if position_bias is not None:
         position_bias = position_bias * ops.cast(scale, position_bias.dtype)
