@@ -44,7 +44,7 @@ def parse(argv):
     parser.add_argument("--texts", type=int, default=200, help="how many evaluation texts to take tokens out of; default: 200")
     arguments = read(parser, argv)
     if arguments.smoke:
-        arguments.steps, arguments.texts = 2, 8
+        arguments.steps, arguments.texts = 2, len(SENTENCES)  # as many as above: programs are compiled for a shape
     arguments.pieces = False  # whatever reaches the answer must pass through the embeddings whose gradients are taken
     return arguments
 

@@ -54,9 +54,9 @@ def write_synthetic(folder):
     write_sentiment(folder)
     dice = random.Random(0)
     topics = (("球队", "比赛", "进球"), ("手机", "芯片", "屏幕"), ("电影", "演员", "票房"))
-    for name, count in (("train", 24), ("dev", 12)):
+    for name, numbers in (("train", range(24)), ("dev", range(24, 36))):
         rows = []
-        for number in range(count):
+        for number in numbers:
             first, second = dice.sample(topics[number % 3], 2)
             sentence = f"{first}和{second}，今天的第{number}条消息"
             rows.append({"label": str(100 + number % 3), "label_desc": "news", "sentence": sentence, "keywords": first})

@@ -12,13 +12,12 @@ def read_sentiment(path):
 
 def write_sentiment(folder):
     """Two small files in the published layout."""
+    things = ("房间", "书", "电脑", "早餐", "屏幕", "服务")
+    words = (("太小了", "很差", "让人失望"), ("很大", "非常好", "值得推荐"))
+    bad, good = ([f"这家的{thing}{word}，{who}说。" for thing in things for word in some for who in "我你他"] for some in words)
     dice = random.Random(0)
-    things, words = (
-        ("房间", "书", "电脑", "早餐", "屏幕", "服务"),
-        (("太小了", "很差", "让人失望"), ("很大", "非常好", "值得推荐")),
-    )
-    for part, count in (("train", 32), ("valid", 16)):
-        rows = (
-            f"这家的{dice.choice(things)}{dice.choice(words[i % 2])}，{dice.choice('我你他')}说。\t{i % 2}" for i in range(count)
-        )
-        (folder / f"sentiment.{part}.data").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    dice.shuffle(bad)
+    dice.shuffle(good)
+    for part, rows in (("train", slice(0, 16)), ("valid", slice(16, 24))):  # no text twice
+        lines = [f"{text}\t{label}\n" for pair in zip(bad[rows], good[rows]) for label, text in enumerate(pair)]
+        (folder / f"sentiment.{part}.data").write_text("".join(lines), encoding="utf-8")
