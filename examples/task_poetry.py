@@ -91,7 +91,7 @@ def parse(argv):
         __doc__,
         synthetic=write_synthetic_poems,
         # Rhythm is a matter of distances: relative positions learn a form much sooner than absolute ones.
-        scratch={"epochs": 6, "batch_size": 16, "max_length": 128, "family": "roformer"},
+        scratch={"epochs": 12, "batch_size": 16, "max_length": 128, "family": "roformer"},
         pretrained={"epochs": 5, "learning_rate": 5e-5, "max_length": 256},
         smoke={"samples": 4},
     )

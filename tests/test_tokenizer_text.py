@@ -68,6 +68,8 @@ def test_every_character_between_letters():
 def test_contextual_characters_are_all_listed():
     for code in range(sys.maxunicode + 1):
         character = chr(code)
+        if unicodedata.category(character) == "Cn":
+            continue  # later versions of Unicode may have a character here
         form = unicodedata.normalize("NFD", character.lower())
         moves = any(unicodedata.combining(c) and unicodedata.category(c) != "Mn" for c in form)
         assert bool(CONTEXTUAL.search(character)) == (moves or character == "Σ"), hex(code)

@@ -32,9 +32,11 @@ CJK_PUNCTUATION = (
 
 # Characters whose normal form depends on their neighbours: capital sigma (lower-cased by position in its word), and
 # everything that decomposes into a mark that is reordered among other marks but is no accent (category Mc, class above 0).
+# Those of Unicode 18: this Python may not know all of them yet, and the next one should not be surprised.
 CONTEXTUAL = re.compile(
-    "[\u03a3\u1715\u1734\u1b44\u1baa\u1bf2\u1bf3\u302e\u302f\ua953\ua9c0\U000111c0\U00011235\U0001134d\U000116b6\U0001193d"
-    "\U00016ff0\U00016ff1\U0001d15e-\U0001d166\U0001d16d-\U0001d172\U0001d1bb-\U0001d1c0]"
+    "[\u03a3\u1715\u1734\u1b44\u1baa\u1bf2\u1bf3\u302e\u302f\ua953\ua9c0\U000111c0\U00011235\U0001134d\U000113cf\U000116b6"
+    "\U0001193d\U00011f41\U00016ff0\U00016ff1\U0001d15e-\U0001d166\U0001d16d-\U0001d172\U0001d1bb-\U0001d1c0"
+    "\U0001d250-\U0001d252\U0001d25f\U0001d280\U0001d281]"
 )
 
 # Characters that may decompose or be accents: all but ASCII, ideographs, and the usual Chinese punctuation and full-width forms.
