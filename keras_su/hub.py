@@ -261,9 +261,15 @@ class _HuggingFace:
         return [sibling.rfilename for sibling in info.siblings or []]
 
     def download(self, address, patterns=None, local=False):
-        return self.client.snapshot_download(
-            address.repo, revision=address.revision, allow_patterns=patterns, local_files_only=local
-        )
+        try:
+            return self.client.snapshot_download(
+                address.repo, revision=address.revision, allow_patterns=patterns, local_files_only=local
+            )
+        except Exception as error:
+            folder = getattr(error, "snapshot_path", None)  # IncompleteSnapshotError of version 2 of the client
+            if not local or folder is None:
+                raise
+            return folder  # it lacks what was never asked for; whether it lacks anything else the caller finds out
 
 
 class _ModelScope:

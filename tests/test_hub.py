@@ -62,7 +62,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         if self.server.down:
             return self.refuse(503, "")
         if name == "gated" and is_information:
-            return self.answer(json.dumps(self.information(["config.json", "model.safetensors"])).encode())
+            return self.answer(json.dumps(self.information({"config.json": b"", "model.safetensors": b""}, rest)).encode())
         if name == "gated":
             return self.refuse(403, "GatedRepo")
         if repository is None:
@@ -70,10 +70,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         if rest[:1] == ["revision"] and rest[1:] != ["main"] and rest[1:] != ["v1"]:
             return self.refuse(404, "RevisionNotFound")
         if is_information:
-            return self.answer(json.dumps(self.information(repository)).encode())
+            return self.answer(json.dumps(self.information(repository, rest)).encode())
         return self.answer(repository["/".join(rest[2:])])
 
-    def information(self, names):
+    def information(self, files, asked):
+        if asked[:1] == ["tree"]:  # of version 1 and later of the client
+            return [{"type": "file", "path": name, "size": len(text), "oid": "0" * 40} for name, text in files.items()]
+        names = list(files)
         return {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
 
     def answer(self, content):
@@ -98,7 +101,8 @@ def server(monkeypatch, tmp_path):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+    for module in (constants, file_download):  # where it is depends on the version
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
