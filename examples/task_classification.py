@@ -117,9 +117,9 @@ def classifier(arguments, classes, initializer):
     return scores
 
 
-def build(arguments, backbone, classes):
-    """From ids to a score for each class."""
-    handle = backbone.build()
+def build(arguments, backbone, classes, **settings):
+    """From ids to a score for each class; ``settings`` win over those of the backbone's configuration."""
+    handle = backbone.build(**settings)
     extra = [keras.Input((None,), dtype="int32", name="Input-Piece")] if arguments.pieces else []
     scores = classifier(arguments, classes, handle.initializer)(handle.output, *(extra or [None]))
     return keras.Model([*handle.inputs, *extra], scores)
@@ -132,6 +132,7 @@ def train(model, arguments, samples):
     dataset = BucketedDataset(samples, batch, arguments.batch_size, length=lambda sample: len(sample.ids), seed=arguments.seed)
     loss = RDrop(alpha=r_drop) if r_drop else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer(arguments.learning_rate, len(dataset) * arguments.epochs), loss, metrics=["accuracy"])
+    model.optimizer.build(model.trainable_variables)  # or TensorFlow traces the first step twice
     if adversarial:
         adversarial_training(model, "Embedding-Token", epsilon=adversarial)
     if penalty:

@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_su.models.graph import Graph
 from readers.classification import read_corpus
-from task_classification import accuracy, baselines, classifier, encode, options, predict, read, train
+from task_classification import accuracy, baselines, build, classifier, encode, options, predict, read, train
 from toolbox import Backbone, Report
 
 
@@ -90,14 +90,12 @@ def main(argv=None):
         scores = predict(model, arguments, asked)
         report.add(row, {"accuracy": accuracy(scores.argmax(axis=1), [sample.label for sample in asked])}, **options)
 
-    # What anybody would do: the first half of the layers, trained as usual.
     ship = Ship(arguments, backbone, len(corpus.classes))
-    ship.copy_layers()
-    small = ship.model("new")
+    # What anybody would do: the first half of the layers, trained as usual.
+    small = build(arguments, backbone, len(corpus.classes), num_hidden_layers=ship.half)
     train(small, arguments, samples)
     evaluate(small, f"{ship.half} layers, trained as usual", baseline=True)
 
-    ship = Ship(arguments, backbone, len(corpus.classes))
     old, mixed, new = (ship.model(planks) for planks in ("old", "mixed", "new"))
     train(old, arguments, samples)
     evaluate(old, f"predecessor, {2 * ship.half} layers")
