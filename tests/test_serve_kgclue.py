@@ -208,7 +208,8 @@ class Browser:
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
         self.closing = contextlib.ExitStack()
         self.socket = self.closing.enter_context(connect(address, max_size=None))
-        self.number = 0
+        self.number, self.events = 0, []
+        self.call("Page.enable")
 
     def close(self):
         with contextlib.suppress(Exception):
@@ -226,19 +227,27 @@ class Browser:
     def call(self, method, **parameters):
         self.number += 1
         self.socket.send(json.dumps({"id": self.number, "method": method, "params": parameters}))
-        while (reply := json.loads(self.socket.recv(60))).get("id") != self.number:
+        while (reply := self.receive()).get("id") != self.number:
             pass
         assert "error" not in reply, reply
         return reply["result"]
+
+    def receive(self):
+        message = json.loads(self.socket.recv(60))
+        self.events.append(message.get("method"))
+        return message
 
     def js(self, expression):
         reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in reply, reply
         return reply["result"].get("value")
 
-    def open(self, address):
-        self.call("Page.navigate", url=address)
-        self.wait(lambda: self.js("location.href != 'about:blank' && document.readyState") == "complete")
+    def load(self, method, **parameters):
+        """Navigate, and wait for the page: until it is there, a question to it may meet the old one while that goes away."""
+        self.events.clear()
+        self.call(method, **parameters)
+        while "Page.loadEventFired" not in self.events:
+            self.receive()
 
     def text(self, name):
         return self.js(f"document.getElementById('{name}').textContent")
@@ -273,7 +282,7 @@ def browser(example, graph, tmp_path_factory):
         pytest.skip("no browser: none of chromium, chromium-browser, google-chrome is installed")
     browser = Browser(program, tmp_path_factory.mktemp("chromium"))
     with example.Server(example.application(graph)) as address:
-        browser.open(address)
+        browser.load("Page.navigate", url=address)
         yield browser
         browser.close()
 
@@ -298,8 +307,8 @@ class TestPage:
         assert [row[3] for row in cells] == ["50.0 %", "25.0 %", "12.5 %", "6.25 %"]
 
     def test_question_with_keys_alone(self, browser):
-        browser.js("location.reload()")
-        browser.wait(lambda: browser.js("document.readyState") == "complete" and browser.text("subject") == "")
+        browser.load("Page.reload")
+        assert browser.text("subject") == ""
         assert browser.js("document.activeElement.id") == "question"
         browser.call("Input.insertText", text="李白？")
         reached = []
