@@ -260,16 +260,18 @@ class _HuggingFace:
         info = self.client.HfApi().repo_info(address.repo, revision=address.revision)
         return [sibling.rfilename for sibling in info.siblings or []]
 
-    def download(self, address, patterns=None, local=False):
+    def download(self, address, patterns):
+        return self.client.snapshot_download(address.repo, revision=address.revision, allow_patterns=patterns)
+
+    def cached(self, address):
         try:
-            return self.client.snapshot_download(
-                address.repo, revision=address.revision, allow_patterns=patterns, local_files_only=local
-            )
+            return self.client.snapshot_download(address.repo, revision=address.revision, local_files_only=True)
         except Exception as error:
-            folder = getattr(error, "snapshot_path", None)  # IncompleteSnapshotError of version 2 of the client
-            if not local or folder is None:
+            # IncompleteSnapshotError since version 2 of the client: not all of the repository is there, of which we never want
+            # all. The caller finds out whether it is enough.
+            if not hasattr(error, "snapshot_path"):
                 raise
-            return folder  # it lacks what was never asked for; whether it lacks anything else the caller finds out
+            return error.snapshot_path
 
 
 class _ModelScope:
@@ -290,9 +292,15 @@ class _ModelScope:
         found = api.get_model_files(address.repo, revision=address.revision, recursive=True)
         return [row["Path"] for row in found if row.get("Type", "blob") != "tree"]
 
-    def download(self, address, patterns=None, local=False):
+    def download(self, address, patterns):
+        return self._snapshot(address, allow_patterns=patterns)
+
+    def cached(self, address):
+        return self._snapshot(address, local_files_only=True)
+
+    def _snapshot(self, address, **options):
         snapshot = require("modelscope.hub.snapshot_download", self.extra, "ms://").snapshot_download
-        return snapshot(address.repo, revision=address.revision, allow_patterns=patterns, local_files_only=local)
+        return snapshot(address.repo, revision=address.revision, **options)
 
 
 _HUBS = {"hf": _HuggingFace, "ms": _ModelScope}
@@ -339,7 +347,7 @@ def _folder_of_model(folder):
 def _from_cache(address, hub, kind, error):
     """The folder of an earlier download."""
     try:
-        folder = hub.download(address, local=True)
+        folder = hub.cached(address)
         names = [str(file.relative_to(folder)).replace(os.sep, "/") for file in Path(folder).rglob("*") if file.is_file()]
     except Exception as missing:
         raise _refused(address, hub, kind, error) from missing

@@ -8,6 +8,7 @@ import types
 import warnings
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from helpers import run_in_fresh_process
 from huggingface_hub import constants, file_download
@@ -216,6 +217,24 @@ def test_a_repository_is_downloaded_and_later_taken_from_the_cache(server):
 
     server.down = True
     with pytest.warns(UserWarning, match="cannot be reached.*Using the copy of owner/name in the cache"):
+        assert hub.resolve("hf://owner/name") == folder
+
+
+def test_a_client_that_misses_what_was_never_asked_for(server, monkeypatch):
+    """Version 2 of the client refuses a cached copy without the README; the weights are all that is needed."""
+    folder, complete = hub.resolve("hf://owner/name"), huggingface_hub.snapshot_download
+
+    def snapshot_download(*arguments, local_files_only=False, **options):
+        found = complete(*arguments, local_files_only=local_files_only, **options)
+        if not local_files_only:
+            return found
+        error = FileNotFoundError("The cached snapshot is incomplete")
+        error.snapshot_path = found
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    server.down = True
+    with pytest.warns(UserWarning, match="Using the copy of owner/name in the cache"):
         assert hub.resolve("hf://owner/name") == folder
 
 
